@@ -1,0 +1,230 @@
+//! Many machines driven as one.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{Event, Fault, Instant, LossReason, Machine, Request, RequestId};
+
+/// Every lock of one client: routing, and one ordered set of deadlines.
+///
+/// The driver keeps an attachment `A` beside each machine (a waker, what the caller was told).
+/// After each input, and for each lock that [`Hub::poll_due`] names, take that lock's requests and
+/// events. Ids are never used again, so an answer that comes after its lock was forgotten finds
+/// nobody.
+#[derive(Debug)]
+pub struct Hub<M, A> {
+    slots: Vec<Slot<M, A>>,
+    vacant: Vec<u32>,
+    deadlines: BTreeSet<(Instant, LockId)>,
+    now: Instant,
+}
+
+#[derive(Debug)]
+struct Slot<M, A> {
+    generation: u32,
+    tenant: Option<Tenant<M, A>>,
+}
+
+#[derive(Debug)]
+struct Tenant<M, A> {
+    machine: M,
+    attachment: A,
+    /// As it stands in `deadlines`.
+    deadline: Option<Instant>,
+}
+
+/// Names one lock's life within its [`Hub`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId {
+    generation: u32,
+    index: u32,
+}
+
+impl<M: Machine, A> Hub<M, A> {
+    /// A hub of no locks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            deadlines: BTreeSet::new(),
+            now: Instant::ZERO,
+        }
+    }
+
+    /// Takes a new machine in.
+    ///
+    /// # Panics
+    ///
+    /// If there are 2³² locks already.
+    pub fn start(&mut self, machine: M, attachment: A, now: Instant) -> LockId {
+        self.clamp(now);
+        let tenant = Tenant {
+            machine,
+            attachment,
+            deadline: None,
+        };
+        let id = if let Some(index) = self.vacant.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.tenant = Some(tenant);
+            LockId {
+                generation: slot.generation,
+                index,
+            }
+        } else {
+            let index = u32::try_from(self.slots.len()).expect("2^32 locks don't fit in memory");
+            self.slots.push(Slot {
+                generation: 0,
+                tenant: Some(tenant),
+            });
+            LockId {
+                generation: 0,
+                index,
+            }
+        };
+        self.index_deadline(id);
+        id
+    }
+
+    /// Records the one outcome of a request.
+    pub fn handle_reply(
+        &mut self,
+        lock: LockId,
+        id: RequestId,
+        reply: Result<M::Reply, Fault>,
+        now: Instant,
+    ) {
+        self.input(lock, now, |machine, now| {
+            machine.handle_reply(id, reply, now)
+        });
+    }
+
+    /// Tells one lock to look now.
+    pub fn nudge(&mut self, lock: LockId, now: Instant) {
+        self.input(lock, now, Machine::handle_nudge);
+    }
+
+    /// Tells one lock that it is no longer ours.
+    pub fn disconnect(&mut self, lock: LockId, reason: LossReason, now: Instant) {
+        self.input(lock, now, |machine, now| {
+            machine.handle_disconnect(reason, now)
+        });
+    }
+
+    /// Prolongs one lock by hand.
+    pub fn extend(&mut self, lock: LockId, ttl: Duration, now: Instant) {
+        self.input(lock, now, |machine, now| machine.extend(ttl, now));
+    }
+
+    /// Lets one lock go, held or not.
+    pub fn release(&mut self, lock: LockId, now: Instant) {
+        self.input(lock, now, Machine::release);
+    }
+
+    /// Takes the next request of one lock.
+    pub fn poll_request(&mut self, lock: LockId) -> Option<Request<M::Command>> {
+        self.tenant(lock)?.machine.poll_request()
+    }
+
+    /// Takes the next event of one lock.
+    pub fn poll_event(&mut self, lock: LockId) -> Option<Event> {
+        self.tenant(lock)?.machine.poll_event()
+    }
+
+    /// When time next matters to any lock.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Lets time pass for one lock whose deadline has come, and names it. Call until `None`.
+    pub fn poll_due(&mut self, now: Instant) -> Option<LockId> {
+        self.clamp(now);
+        let (at, lock) = *self.deadlines.first()?;
+        if at > self.now {
+            return None;
+        }
+        self.input(lock, now, Machine::handle_timeout);
+        Some(lock)
+    }
+
+    /// What the driver keeps beside one lock.
+    pub fn attachment(&mut self, lock: LockId) -> Option<&mut A> {
+        self.tenant(lock).map(|tenant| &mut tenant.attachment)
+    }
+
+    /// Forgets one lock, and gives back what was kept beside it.
+    pub fn forget(&mut self, lock: LockId) -> Option<A> {
+        let slot = self.slots.get_mut(lock.index as usize)?;
+        if slot.generation != lock.generation {
+            return None;
+        }
+        let tenant = slot.tenant.take()?;
+        if let Some(at) = tenant.deadline {
+            self.deadlines.remove(&(at, lock));
+        }
+        // A slot whose ids are used up is left empty for good.
+        if let Some(generation) = slot.generation.checked_add(1) {
+            slot.generation = generation;
+            self.vacant.push(lock.index);
+        }
+        Some(tenant.attachment)
+    }
+
+    /// Every lock that was started and not forgotten.
+    pub fn locks(&self) -> impl Iterator<Item = LockId> {
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(slot, _)| slot.tenant.is_some())
+            .map(|(slot, index)| LockId {
+                generation: slot.generation,
+                index,
+            })
+    }
+
+    fn input(&mut self, lock: LockId, now: Instant, record: impl FnOnce(&mut M, Instant)) {
+        let now = self.clamp(now);
+        let Some(tenant) = self.tenant(lock) else {
+            return;
+        };
+        record(&mut tenant.machine, now);
+        self.index_deadline(lock);
+    }
+
+    fn index_deadline(&mut self, lock: LockId) {
+        let Some(tenant) = self.tenant(lock) else {
+            return;
+        };
+        let next = tenant.machine.poll_timeout().map(|deadline| deadline.at);
+        let known = core::mem::replace(&mut tenant.deadline, next);
+        if next == known {
+            return;
+        }
+        if let Some(at) = known {
+            self.deadlines.remove(&(at, lock));
+        }
+        if let Some(at) = next {
+            self.deadlines.insert((at, lock));
+        }
+    }
+
+    fn tenant(&mut self, lock: LockId) -> Option<&mut Tenant<M, A>> {
+        let slot = self.slots.get_mut(lock.index as usize)?;
+        slot.tenant
+            .as_mut()
+            .filter(|_| slot.generation == lock.generation)
+    }
+
+    fn clamp(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+}
+
+impl<M: Machine, A> Default for Hub<M, A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,78 @@
+//! Locks inside one process: a lock table, and the machine that asks it.
+//!
+//! The [`LockTable`] is the server: mutexes, reader-writer locks and semaphores as one weighted
+//! queue per name. [`MemoryLock`] is the client: one acquisition's life. The same table is the
+//! queue in which the tasks of one process stand before they try a lock file, and the model that
+//! other backends are held against.
+
+mod machine;
+mod table;
+
+pub use machine::MemoryLock;
+pub use table::{LockTable, Notice};
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use crate::{Demand, Instant, LockName};
+
+/// What a [`LockTable`] is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Take the lock, or stand in its queue.
+    Enter {
+        /// The lock.
+        name: LockName,
+        /// How much of it.
+        demand: Demand,
+        /// Whether to stand in the queue; otherwise a held lock is [`Reply::Busy`].
+        wait: bool,
+        /// The lease; `None` lasts until [`Command::Leave`].
+        ttl: Option<Duration>,
+        /// What the holder calls itself.
+        owner: Option<Arc<str>>,
+    },
+    /// Prolong the lease to `ttl` from the moment this is carried out.
+    Extend {
+        /// The lock.
+        name: LockName,
+        /// How much of it is held.
+        demand: Demand,
+        /// The lease.
+        ttl: Duration,
+    },
+    /// Give the lock up, or leave its queue. Harmless when neither is so.
+    Leave {
+        /// The lock.
+        name: LockName,
+        /// How much of it was asked for.
+        demand: Demand,
+    },
+}
+
+/// What a [`LockTable`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// The lock is yours.
+    Granted {
+        /// The fencing token: larger than any that this table gave before.
+        fence: u64,
+        /// The end of the lease on the table's clock, which is the machine's own.
+        valid_until: Option<Instant>,
+    },
+    /// Somebody else has it, and you did not want to wait.
+    Busy,
+    /// You left the queue before your turn came.
+    Withdrawn,
+    /// The lease was prolonged.
+    Extended {
+        /// The end of the lease.
+        valid_until: Option<Instant>,
+    },
+    /// You don't hold the lock.
+    NotHeld,
+    /// You hold nothing and wait for nothing.
+    Left,
+}

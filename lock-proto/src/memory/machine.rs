@@ -1,0 +1,358 @@
+//! One acquisition in a lock table.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::{Command, Reply};
+use crate::lease::{Due, Hold, Terms};
+use crate::machine::RequestIds;
+use crate::options::Budget;
+use crate::outbox::Outbox;
+use crate::{
+    AcquireOptions, Deadline, Demand, Event, Fault, FaultKind, Instant, LockError, LockName,
+    LossReason, Machine, Request, RequestId, Timer,
+};
+
+/// Acquired, Extended (the newest stands for all), Lost, Closed.
+const EVENTS: usize = 4;
+/// One question and its cancel.
+const REQUESTS: usize = 2;
+
+/// One acquisition of a lock in a [`LockTable`](super::LockTable).
+///
+/// ```text
+/// Entering ── granted ──> Held ── lost, released ──> Leaving ──> Closed
+///     └─── busy, out of time, released ────────────────┘
+/// ```
+///
+/// The request to enter is answered when the turn comes, so a wait costs nothing. Whoever stops
+/// waiting asks to leave, and closes when both requests have been answered.
+#[derive(Debug)]
+pub struct MemoryLock {
+    name: LockName,
+    demand: Demand,
+    terms: Terms,
+    budget: Budget,
+    phase: Phase,
+    ids: RequestIds,
+    requests: Outbox<Request<Command>, REQUESTS>,
+    events: Outbox<Event, EVENTS>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// In the queue, or about to be.
+    Entering {
+        asked: RequestId,
+        give_up_at: Instant,
+    },
+    /// Ours, while `hold` says so.
+    Held {
+        hold: Hold,
+        extending: Option<Extension>,
+        wanted: Option<Duration>,
+    },
+    /// The table is told to forget us, and owes up to two answers.
+    Leaving {
+        entering: Option<RequestId>,
+        leaving: Option<RequestId>,
+        clean: bool,
+    },
+    Closed,
+}
+
+#[derive(Debug)]
+struct Extension {
+    asked: RequestId,
+    automatic: bool,
+}
+
+impl MemoryLock {
+    /// Asks for `demand` of `name` from `now` on.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidConfig`] if an option is out of its range.
+    pub fn new(
+        name: LockName,
+        demand: Demand,
+        options: &AcquireOptions,
+        now: Instant,
+    ) -> Result<Self, LockError> {
+        let terms = options.terms()?;
+        let budget = Budget::of(options);
+        let enter = Command::Enter {
+            name: name.clone(),
+            demand,
+            wait: budget.waits(),
+            ttl: terms.ttl,
+            owner: options.owner().map(Arc::clone),
+        };
+        let mut ids = RequestIds::new();
+        let request = ids.next(enter, Instant::FAR_FUTURE);
+        // A single try ends with its answer, however late that comes.
+        let give_up_at = if budget.waits() {
+            budget.ends(now)
+        } else {
+            Instant::FAR_FUTURE
+        };
+        let phase = Phase::Entering {
+            asked: request.id,
+            give_up_at,
+        };
+        let mut requests = Outbox::new();
+        requests.push(request);
+        Ok(Self {
+            name,
+            demand,
+            terms,
+            budget,
+            phase,
+            ids,
+            requests,
+            events: Outbox::new(),
+        })
+    }
+
+    fn entered(&mut self, reply: Result<Reply, Fault>, now: Instant) {
+        match reply {
+            Ok(Reply::Granted { fence, valid_until }) => {
+                let hold = Hold::begin(self.terms.clone(), valid_until, now);
+                self.events.push(Event::Acquired {
+                    valid_until,
+                    fence: Some(fence),
+                });
+                self.phase = Phase::Held {
+                    hold,
+                    extending: None,
+                    wanted: None,
+                };
+            }
+            Ok(Reply::Busy) => {
+                self.fail(self.budget.timed_out());
+                self.close(true);
+            }
+            Err(fault) => {
+                let absent = fault.kind() != FaultKind::Unknown;
+                self.fail(LockError::Backend(fault));
+                if absent {
+                    self.close(true);
+                } else {
+                    self.leave(None);
+                }
+            }
+            Ok(Reply::Withdrawn | Reply::Extended { .. } | Reply::NotHeld | Reply::Left) => {
+                self.fail(LockError::Backend(Fault::unknown(
+                    "the lock table answered nonsense",
+                )));
+                self.leave(None);
+            }
+        }
+    }
+
+    /// An answer counts only while what it prolongs still stands.
+    fn extended(&mut self, automatic: bool, reply: Result<Reply, Fault>, now: Instant) {
+        let Phase::Held { hold, wanted, .. } = &mut self.phase else {
+            return;
+        };
+        let wanted = wanted.take();
+        match reply {
+            Ok(Reply::Extended { valid_until }) => {
+                if hold.valid_until().is_some_and(|at| now >= at) {
+                    return;
+                }
+                hold.prolong(valid_until, automatic, now);
+                if wanted.is_none() {
+                    let extended = Event::Extended {
+                        valid_until: hold.valid_until(),
+                    };
+                    match self.events.last_mut() {
+                        Some(last @ Event::Extended { .. }) => *last = extended,
+                        Some(_) | None => self.events.push(extended),
+                    }
+                }
+            }
+            Ok(Reply::NotHeld) => return self.lose(LossReason::Expired),
+            // Unknown is not a no: the lease ends by itself if nothing prolongs it.
+            Ok(_) | Err(_) => {}
+        }
+        if let Some(ttl) = wanted {
+            self.ask_to_extend(ttl, false);
+        }
+    }
+
+    fn left(&mut self, id: RequestId, reply: Result<Reply, Fault>) {
+        let Phase::Leaving {
+            entering,
+            leaving,
+            clean,
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if entering.take_if(|entering| *entering == id).is_some() {
+            // The leave came first and found nothing, so this grant needs one of its own.
+            let held = matches!(reply, Ok(Reply::Granted { .. }));
+            if held && leaving.is_none() {
+                return self.leave(None);
+            }
+        } else if leaving.take_if(|leaving| *leaving == id).is_some() {
+            *clean = *clean && reply.is_ok();
+        } else {
+            return;
+        }
+        if entering.is_none() && leaving.is_none() {
+            let clean = *clean;
+            self.close(clean);
+        }
+    }
+
+    fn fail(&mut self, error: LockError) {
+        self.events.push(Event::Failed(error));
+    }
+
+    fn lose(&mut self, reason: LossReason) {
+        self.events.push(Event::Lost(reason));
+        self.leave(None);
+    }
+
+    /// Asks the table to forget us, unless it has never heard of us.
+    fn leave(&mut self, entering: Option<RequestId>) {
+        while let Some(unsent) = self.requests.pop() {
+            if entering == Some(unsent.id) {
+                return self.close(true);
+            }
+        }
+        let leave = Command::Leave {
+            name: self.name.clone(),
+            demand: self.demand,
+        };
+        let request = self.ids.next(leave, Instant::FAR_FUTURE);
+        self.phase = Phase::Leaving {
+            entering,
+            leaving: Some(request.id),
+            clean: true,
+        };
+        self.requests.push(request);
+    }
+
+    fn close(&mut self, clean: bool) {
+        self.events.push(Event::Closed { clean });
+        self.phase = Phase::Closed;
+    }
+
+    fn ask_to_extend(&mut self, ttl: Duration, automatic: bool) {
+        let Phase::Held {
+            hold,
+            extending,
+            wanted,
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if extending.is_some() {
+            *wanted = Some(ttl).filter(|_| !automatic).or(*wanted);
+            return;
+        }
+        let not_after = hold.valid_until().unwrap_or(Instant::FAR_FUTURE);
+        let extend = Command::Extend {
+            name: self.name.clone(),
+            demand: self.demand,
+            ttl,
+        };
+        let request = self.ids.next(extend, not_after);
+        *extending = Some(Extension {
+            asked: request.id,
+            automatic,
+        });
+        self.requests.push(request);
+    }
+
+    /// Takes every decision that time takes.
+    fn decide(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Entering { asked, give_up_at } if now >= *give_up_at => {
+                let entering = *asked;
+                self.fail(self.budget.timed_out());
+                self.leave(Some(entering));
+            }
+            Phase::Held { hold, .. } => match hold.due(now) {
+                Due::Nothing => {}
+                Due::Renewal(ttl) => self.ask_to_extend(ttl, true),
+                Due::Loss(reason) => self.lose(reason),
+            },
+            Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed => {}
+        }
+    }
+}
+
+impl crate::machine::sealed::Sealed for MemoryLock {}
+
+impl Machine for MemoryLock {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn poll_request(&mut self) -> Option<Request<Command>> {
+        self.requests.pop()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        match &self.phase {
+            Phase::Entering { give_up_at, .. } if *give_up_at < Instant::FAR_FUTURE => {
+                Some(Deadline::new(*give_up_at, Timer::Budget))
+            }
+            Phase::Held { hold, .. } => hold.deadline(),
+            Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed => None,
+        }
+    }
+
+    fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
+        match &mut self.phase {
+            Phase::Entering { asked, .. } if *asked == id => self.entered(reply, now),
+            Phase::Held { extending, .. } => {
+                if let Some(extension) = extending.take_if(|extension| extension.asked == id) {
+                    self.extended(extension.automatic, reply, now);
+                }
+            }
+            Phase::Leaving { .. } => self.left(id, reply),
+            Phase::Entering { .. } | Phase::Closed => {}
+        }
+        self.decide(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.decide(now);
+    }
+
+    fn handle_nudge(&mut self, now: Instant) {
+        self.decide(now);
+    }
+
+    fn handle_disconnect(&mut self, reason: LossReason, now: Instant) {
+        if let Phase::Held { .. } = self.phase {
+            self.lose(reason);
+        }
+        self.decide(now);
+    }
+
+    fn extend(&mut self, ttl: Duration, now: Instant) {
+        self.ask_to_extend(ttl, false);
+        self.decide(now);
+    }
+
+    fn release(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Entering { asked, .. } => {
+                let entering = *asked;
+                self.leave(Some(entering));
+            }
+            Phase::Held { .. } => self.leave(None),
+            Phase::Leaving { .. } | Phase::Closed => {}
+        }
+        self.decide(now);
+    }
+}
