@@ -36,10 +36,7 @@ impl Backoff {
             ));
         }
         if longest > Duration::from_secs(3600) {
-            return Err(LockError::config(
-                "backoff",
-                "the longest rest must be at most 1 hour",
-            ));
+            return Err(LockError::config("backoff", "the longest rest must be at most 1 hour"));
         }
         Ok(Self { shortest, longest })
     }
@@ -54,9 +51,6 @@ impl Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            shortest: Duration::from_millis(10),
-            longest: Duration::from_millis(200),
-        }
+        Self { shortest: Duration::from_millis(10), longest: Duration::from_millis(200) }
     }
 }

@@ -61,9 +61,6 @@ impl LockError {
     }
 
     pub(crate) fn config(option: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self::InvalidConfig {
-            option,
-            problem: problem.into(),
-        }
+        Self::InvalidConfig { option, problem: problem.into() }
     }
 }

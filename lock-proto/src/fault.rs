@@ -31,31 +31,19 @@ impl Fault {
     /// A request that was certainly not carried out.
     #[must_use]
     pub fn not_sent(context: impl Into<String>) -> Self {
-        Self {
-            kind: FaultKind::NotSent,
-            context: context.into(),
-            cause: None,
-        }
+        Self { kind: FaultKind::NotSent, context: context.into(), cause: None }
     }
 
     /// A request that the backend answered with an error.
     #[must_use]
     pub fn refused(context: impl Into<String>) -> Self {
-        Self {
-            kind: FaultKind::Refused,
-            context: context.into(),
-            cause: None,
-        }
+        Self { kind: FaultKind::Refused, context: context.into(), cause: None }
     }
 
     /// A request of which nobody knows whether it was carried out.
     #[must_use]
     pub fn unknown(context: impl Into<String>) -> Self {
-        Self {
-            kind: FaultKind::Unknown,
-            context: context.into(),
-            cause: None,
-        }
+        Self { kind: FaultKind::Unknown, context: context.into(), cause: None }
     }
 
     /// Adds the error underneath.
@@ -90,8 +78,6 @@ impl fmt::Debug for Fault {
 
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause
-            .as_ref()
-            .map(|cause| &**cause as &(dyn Error + 'static))
+        self.cause.as_ref().map(|cause| &**cause as &(dyn Error + 'static))
     }
 }

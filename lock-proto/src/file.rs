@@ -13,9 +13,11 @@ mod name;
 mod record;
 
 pub use lock::{FileLock, FileLockOptions};
-pub use name::{file_name, gate_file_name, permit_file_name};
+pub use name::file_name;
 pub use record::{Identity, Record};
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::Demand;
@@ -30,6 +32,20 @@ pub enum File {
     Gate,
     /// The file of one permit.
     Permit(u32),
+}
+
+impl File {
+    /// What is appended to the path of the lock file.
+    ///
+    /// No [`file_name`] ends so, and a semaphore never meets a lock.
+    #[must_use]
+    pub fn suffix(self) -> String {
+        match self {
+            Self::Lock => String::new(),
+            Self::Gate => String::from(".permits"),
+            Self::Permit(permit) => format!(".permit{permit}"),
+        }
+    }
 }
 
 /// How a file is locked.

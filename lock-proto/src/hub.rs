@@ -60,28 +60,15 @@ impl<M: Machine, A> Hub<M, A> {
     /// If there are 2³² locks already.
     pub fn start(&mut self, machine: M, attachment: A, now: Instant) -> LockId {
         self.clamp(now);
-        let tenant = Tenant {
-            machine,
-            attachment,
-            deadline: None,
-        };
+        let tenant = Tenant { machine, attachment, deadline: None };
         let id = if let Some(index) = self.vacant.pop() {
             let slot = &mut self.slots[index as usize];
             slot.tenant = Some(tenant);
-            LockId {
-                generation: slot.generation,
-                index,
-            }
+            LockId { generation: slot.generation, index }
         } else {
             let index = u32::try_from(self.slots.len()).expect("2^32 locks don't fit in memory");
-            self.slots.push(Slot {
-                generation: 0,
-                tenant: Some(tenant),
-            });
-            LockId {
-                generation: 0,
-                index,
-            }
+            self.slots.push(Slot { generation: 0, tenant: Some(tenant) });
+            LockId { generation: 0, index }
         };
         self.index_deadline(id);
         id
@@ -95,9 +82,7 @@ impl<M: Machine, A> Hub<M, A> {
         reply: Result<M::Reply, Fault>,
         now: Instant,
     ) {
-        self.input(lock, now, |machine, now| {
-            machine.handle_reply(id, reply, now)
-        });
+        self.input(lock, now, |machine, now| machine.handle_reply(id, reply, now));
     }
 
     /// Tells one lock to look now.
@@ -107,9 +92,7 @@ impl<M: Machine, A> Hub<M, A> {
 
     /// Tells one lock that it is no longer ours.
     pub fn disconnect(&mut self, lock: LockId, reason: LossReason, now: Instant) {
-        self.input(lock, now, |machine, now| {
-            machine.handle_disconnect(reason, now)
-        });
+        self.input(lock, now, |machine, now| machine.handle_disconnect(reason, now));
     }
 
     /// Prolongs one lock by hand.
@@ -178,10 +161,7 @@ impl<M: Machine, A> Hub<M, A> {
             .iter()
             .zip(0..)
             .filter(|(slot, _)| slot.tenant.is_some())
-            .map(|(slot, index)| LockId {
-                generation: slot.generation,
-                index,
-            })
+            .map(|(slot, index)| LockId { generation: slot.generation, index })
     }
 
     fn input(&mut self, lock: LockId, now: Instant, record: impl FnOnce(&mut M, Instant)) {
@@ -212,9 +192,7 @@ impl<M: Machine, A> Hub<M, A> {
 
     fn tenant(&mut self, lock: LockId) -> Option<&mut Tenant<M, A>> {
         let slot = self.slots.get_mut(lock.index as usize)?;
-        slot.tenant
-            .as_mut()
-            .filter(|_| slot.generation == lock.generation)
+        slot.tenant.as_mut().filter(|_| slot.generation == lock.generation)
     }
 
     fn clamp(&mut self, now: Instant) -> Instant {

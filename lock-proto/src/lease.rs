@@ -42,12 +42,7 @@ impl Hold {
     /// A hold that began at `now` on a lease until `valid_until`.
     pub(crate) fn begin(terms: Terms, valid_until: Option<Instant>, now: Instant) -> Self {
         let hold_until = terms.max_hold.map(|limit| now + limit);
-        let mut hold = Self {
-            terms,
-            valid_until,
-            renew_at: None,
-            hold_until,
-        };
+        let mut hold = Self { terms, valid_until, renew_at: None, hold_until };
         hold.plan_renewal(now);
         hold
     }
@@ -86,8 +81,7 @@ impl Hold {
     /// When time next matters to the hold.
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         [
-            self.hold_until
-                .map(|at| Deadline::new(at, Timer::HoldLimit)),
+            self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit)),
             self.valid_until.map(|at| Deadline::new(at, Timer::Expiry)),
             self.renew_at.map(|at| Deadline::new(at, Timer::Renewal)),
         ]
@@ -98,10 +92,6 @@ impl Hold {
 
     fn plan_renewal(&mut self, now: Instant) {
         let wanted = self.terms.renewals != Some(0) && self.valid_until.is_some();
-        self.renew_at = self
-            .terms
-            .cadence
-            .filter(|_| wanted)
-            .map(|cadence| now + cadence);
+        self.renew_at = self.terms.cadence.filter(|_| wanted).map(|cadence| now + cadence);
     }
 }

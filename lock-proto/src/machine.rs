@@ -92,18 +92,11 @@ impl RequestIds {
     pub(crate) fn next<C>(&mut self, command: C, not_after: Instant) -> Request<C> {
         let id = RequestId(self.0);
         self.0 = self.0.wrapping_add(1);
-        Request {
-            id,
-            not_after,
-            command,
-        }
+        Request { id, not_after, command }
     }
 }
 
 pub(crate) mod sealed {
-    #[expect(
-        unnameable_types,
-        reason = "only this crate's machines keep the contract"
-    )]
+    #[expect(unnameable_types, reason = "only this crate's machines keep the contract")]
     pub trait Sealed {}
 }

@@ -10,10 +10,8 @@ use crate::{Backoff, LockError};
 
 /// The range of a lease: shorter ones run out between two renewals of a busy machine, longer ones
 /// don't fit the backends' 31-bit milliseconds.
-const TTL: (Duration, Duration) = (
-    Duration::from_millis(100),
-    Duration::from_millis(i32::MAX as u64),
-);
+const TTL: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(i32::MAX as u64));
 const MAX_OWNER_BYTES: usize = 255;
 
 /// What one acquisition may be asked, beyond its defaults.
@@ -141,16 +139,10 @@ impl AcquireOptions {
         if let Some(owner) = &self.owner
             && (owner.len() > MAX_OWNER_BYTES || owner.contains(['\n', '\r', '\0']))
         {
-            return Err(LockError::config(
-                "owner",
-                "it must be one line of at most 255 bytes",
-            ));
+            return Err(LockError::config("owner", "it must be one line of at most 255 bytes"));
         }
         if self.max_hold == Some(Duration::ZERO) {
-            return Err(LockError::config(
-                "max_hold",
-                "a hold of no time can't be acquired",
-            ));
+            return Err(LockError::config("max_hold", "a hold of no time can't be acquired"));
         }
         let Some(ttl) = self.ttl else {
             return self.terms_without_ttl();
@@ -164,12 +156,7 @@ impl AcquireOptions {
             Renewal::Every(cadence) => Some(checked_cadence(cadence, ttl)?),
             Renewal::Off => None,
         };
-        Ok(Terms {
-            ttl: Some(ttl),
-            cadence,
-            renewals: self.max_renewals,
-            max_hold: self.max_hold,
-        })
+        Ok(Terms { ttl: Some(ttl), cadence, renewals: self.max_renewals, max_hold: self.max_hold })
     }
 
     fn terms_without_ttl(&self) -> Result<Terms, LockError> {
@@ -179,12 +166,7 @@ impl AcquireOptions {
         if self.max_renewals.is_some() {
             return Err(needs_ttl("max_renewals"));
         }
-        Ok(Terms {
-            ttl: None,
-            cadence: None,
-            renewals: None,
-            max_hold: self.max_hold,
-        })
+        Ok(Terms { ttl: None, cadence: None, renewals: None, max_hold: self.max_hold })
     }
 }
 
@@ -229,16 +211,10 @@ impl Demand {
     /// [`LockError::InvalidConfig`] unless 1 ≤ `count` ≤ `limit`.
     pub fn permits(count: u32, limit: u32) -> Result<Self, LockError> {
         if limit == 0 {
-            return Err(LockError::config(
-                "limit",
-                "a semaphore needs at least one permit",
-            ));
+            return Err(LockError::config("limit", "a semaphore needs at least one permit"));
         }
         if count == 0 {
-            return Err(LockError::config(
-                "permits",
-                "at least one permit must be asked for",
-            ));
+            return Err(LockError::config("permits", "at least one permit must be asked for"));
         }
         if count > limit {
             let problem = format!("{count} can never be had of a semaphore of {limit}");
@@ -263,8 +239,7 @@ impl Budget {
     }
 
     pub(crate) fn ends(self, started: crate::Instant) -> crate::Instant {
-        self.0
-            .map_or(crate::Instant::FAR_FUTURE, |budget| started + budget)
+        self.0.map_or(crate::Instant::FAR_FUTURE, |budget| started + budget)
     }
 
     pub(crate) fn timed_out(self) -> LockError {

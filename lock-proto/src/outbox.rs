@@ -10,11 +10,7 @@ pub(crate) struct Outbox<T, const N: usize> {
 
 impl<T, const N: usize> Outbox<T, N> {
     pub(crate) fn new() -> Self {
-        Self {
-            items: [const { None }; N],
-            first: 0,
-            len: 0,
-        }
+        Self { items: [const { None }; N], first: 0, len: 0 }
     }
 
     /// Appends `item`.

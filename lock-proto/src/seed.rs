@@ -22,9 +22,7 @@ impl Seed {
     pub fn jitter(&self) -> Jitter {
         let mut state = [0; 8];
         state.copy_from_slice(&self.0[..8]);
-        Jitter {
-            state: u64::from_le_bytes(state),
-        }
+        Jitter { state: u64::from_le_bytes(state) }
     }
 }
 

@@ -52,12 +52,7 @@ impl fmt::Debug for Instant {
         if *self == Self::FAR_FUTURE {
             return f.write_str("never");
         }
-        write!(
-            f,
-            "{}.{:03}s",
-            self.0 / 1_000_000_000,
-            self.0 / 1_000_000 % 1_000
-        )
+        write!(f, "{}.{:03}s", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
     }
 }
 

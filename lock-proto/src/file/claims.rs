@@ -156,19 +156,12 @@ impl Claims {
         if gate.state == ClaimState::Owned {
             return None;
         }
-        Some(
-            gate.next_to_take(self.waits)
-                .map_or(Outcome::Refused, Outcome::Next),
-        )
+        Some(gate.next_to_take(self.waits).map_or(Outcome::Refused, Outcome::Next))
     }
 
     fn next_candidate(&mut self) -> Outcome {
         while self.next_candidate < self.candidates {
-            let file = if self.counted {
-                File::Permit(self.next_candidate)
-            } else {
-                File::Lock
-            };
+            let file = if self.counted { File::Permit(self.next_candidate) } else { File::Lock };
             self.next_candidate += 1;
             if !self.claims.iter().any(|claim| claim.file == file) {
                 self.claims.push(Claim::absent(file));
@@ -196,31 +189,21 @@ impl Claims {
                 Step::Read(claim.file)
             });
         }
-        let spare = self
-            .claims
-            .iter()
-            .find(|claim| claim.file == File::Gate || !claim.is_owned());
-        spare.map_or(Outcome::Finished, |claim| {
-            Outcome::Next(Step::Close(claim.file))
-        })
+        let spare = self.claims.iter().find(|claim| claim.file == File::Gate || !claim.is_owned());
+        spare.map_or(Outcome::Finished, |claim| Outcome::Next(Step::Close(claim.file)))
     }
 
     /// The step that looks whether the next held file is still the right one; `None` after the
     /// last.
     pub(super) fn next_to_probe(&mut self) -> Option<Step> {
         let claim = self.claims.get(self.unprobed);
-        self.unprobed = if claim.is_some() {
-            self.unprobed + 1
-        } else {
-            0
-        };
+        self.unprobed = if claim.is_some() { self.unprobed + 1 } else { 0 };
         claim.map(|claim| Step::Probe(claim.file))
     }
 
     /// The step that lets go of more of what is open; `None` when nothing is.
     pub(super) fn next_to_leave(&mut self) -> Option<Step> {
-        self.claims
-            .retain(|claim| claim.state != ClaimState::Absent);
+        self.claims.retain(|claim| claim.state != ClaimState::Absent);
         let claim = self.claims.first()?;
         let remove = self.remove_files && claim.file != File::Gate;
         Some(match claim.state {
@@ -279,10 +262,7 @@ impl Claims {
     }
 
     pub(super) fn record_to_write(&self) -> Vec<u8> {
-        self.pending_record
-            .as_ref()
-            .map(Record::to_bytes)
-            .unwrap_or_default()
+        self.pending_record.as_ref().map(Record::to_bytes).unwrap_or_default()
     }
 
     /// Records the answer to `step`; whether it says that a held file was replaced.
@@ -344,25 +324,14 @@ impl Claims {
 
     /// A file that was just locked is ours; one that is about to be deleted may be.
     fn verified(&mut self, file: File) {
-        let locked = self
-            .claims
-            .iter()
-            .any(|claim| claim.file == file && claim.state == ClaimState::Locked);
-        self.set(
-            file,
-            if locked {
-                ClaimState::Owned
-            } else {
-                ClaimState::Doomed
-            },
-        );
+        let locked =
+            self.claims.iter().any(|claim| claim.file == file && claim.state == ClaimState::Locked);
+        self.set(file, if locked { ClaimState::Owned } else { ClaimState::Doomed });
     }
 
     fn closed(&mut self, file: File) {
-        let stale = self
-            .claims
-            .iter()
-            .any(|claim| claim.file == file && claim.state == ClaimState::Stale);
+        let stale =
+            self.claims.iter().any(|claim| claim.file == file && claim.state == ClaimState::Stale);
         if stale {
             self.set(file, ClaimState::Absent);
         } else {
@@ -391,11 +360,7 @@ impl Claims {
 
 impl Claim {
     fn absent(file: File) -> Self {
-        Self {
-            file,
-            state: ClaimState::Absent,
-            watched: false,
-        }
+        Self { file, state: ClaimState::Absent, watched: false }
     }
 
     fn is_owned(&self) -> bool {

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::claims::{Claim, ClaimState, Claims, Outcome, Step};
-use super::{Command, File, Identity, Mode, Reply};
+use super::claims::{Claims, Outcome, Step};
+use super::{Command, Identity, Mode, Reply};
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
@@ -18,6 +18,11 @@ use crate::{
 const PROBE: Duration = Duration::from_millis(500);
 /// How often a waiter tries although nothing woke it, where the file system can wake it.
 const WATCHED_REST: Duration = Duration::from_secs(1);
+/// A close is announced just before it unlocks the file, so whoever was woken may be refused once
+/// more: it rests this long before its next try, twice as long before each further one.
+const WOKEN_REST: Duration = Duration::from_micros(50);
+/// The tries after a wake-up: their rests add up to 13 ms.
+const WOKEN_TRIES: u32 = 8;
 /// Acquired, Extended (the newest stands for all), Lost, Closed.
 const EVENTS: usize = 4;
 /// One step and the cancel of the place in the queue.
@@ -34,10 +39,7 @@ impl FileLockOptions {
     /// Lock files stay where they are when they are released, which is the fastest.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            remove_on_release: false,
-        }
+        Self { identity, remove_on_release: false }
     }
 
     /// Deletes the file of an exclusive lock, or of a permit, while it is still locked and just
@@ -84,11 +86,13 @@ pub struct FileLock {
 
 #[derive(Debug)]
 enum Phase {
-    /// Claiming the files; `rest_until` is set while somebody else has one of them.
+    /// Claiming the files; `rest_until` is set while somebody else has one of them, `woken` counts
+    /// the tries since the last wake-up.
     Taking {
         give_up_at: Instant,
         rest_until: Option<Instant>,
         rests: u32,
+        woken: u32,
     },
     /// Ours, while `hold` says so and the files are where they were.
     Held {
@@ -142,11 +146,7 @@ impl FileLock {
             budget,
             backoff: options.backoff(),
             jitter: seed.jitter(),
-            phase: Phase::Taking {
-                give_up_at,
-                rest_until: None,
-                rests: 0,
-            },
+            phase: Phase::Taking { give_up_at, rest_until: None, rests: 0, woken: WOKEN_TRIES },
             place: Place::Outside,
             claims: Claims::new(demand, budget.waits(), settings.remove_on_release),
             settings,
@@ -170,12 +170,7 @@ impl FileLock {
     }
 
     fn decide_taking(&mut self, now: Instant) {
-        let Phase::Taking {
-            give_up_at,
-            rest_until,
-            ..
-        } = &mut self.phase
-        else {
+        let Phase::Taking { give_up_at, rest_until, .. } = &mut self.phase else {
             return;
         };
         let out_of_time = now >= *give_up_at;
@@ -212,7 +207,7 @@ impl FileLock {
             return;
         };
         match hold.due(now) {
-            Due::Loss(reason) => return self.lose(reason),
+            Due::Loss(reason) => self.lose(reason),
             Due::Renewal(ttl) => self.prolong(ttl, true, now),
             Due::Nothing if self.outstanding.is_some() => {}
             Due::Nothing if now >= *probe_at => match self.claims.next_to_probe() {
@@ -245,10 +240,7 @@ impl FileLock {
     }
 
     fn enter(&mut self) {
-        let enter = Command::Enter {
-            demand: self.demand,
-            wait: self.budget.waits(),
-        };
+        let enter = Command::Enter { demand: self.demand, wait: self.budget.waits() };
         let request = self.ids.next(enter, Instant::FAR_FUTURE);
         self.place = Place::Queued { asked: request.id };
         self.requests.push(request);
@@ -256,10 +248,7 @@ impl FileLock {
 
     fn leave_queue(&mut self, entering: Option<RequestId>) {
         let request = self.ids.next(Command::Leave, Instant::FAR_FUTURE);
-        self.place = Place::Leaving {
-            entering,
-            leaving: Some(request.id),
-        };
+        self.place = Place::Leaving { entering, leaving: Some(request.id) };
         self.requests.push(request);
     }
 
@@ -285,18 +274,16 @@ impl FileLock {
     }
 
     fn rest(&mut self, now: Instant) {
-        let Phase::Taking {
-            rest_until, rests, ..
-        } = &mut self.phase
-        else {
-            return;
-        };
-        let rest = if self.claims.wake_us() {
+        let Phase::Taking { rest_until, rests, woken, .. } = &mut self.phase else { return };
+        let rest = if *woken < WOKEN_TRIES {
+            *woken += 1;
+            WOKEN_REST * (1 << (*woken - 1))
+        } else if self.claims.wake_us() {
             WATCHED_REST
         } else {
-            self.backoff.rest(*rests, &mut self.jitter)
+            *rests = rests.saturating_add(1);
+            self.backoff.rest(*rests - 1, &mut self.jitter)
         };
-        *rests = rests.saturating_add(1);
         *rest_until = Some(now + rest);
     }
 
@@ -304,14 +291,8 @@ impl FileLock {
         // Nothing but this process ends the lock, so its lease runs from the moment it is ours.
         let valid_until = self.terms.ttl.map(|ttl| now + ttl);
         let hold = Hold::begin(self.terms.clone(), valid_until, now);
-        self.events.push(Event::Acquired {
-            valid_until,
-            fence: self.claims.fence(),
-        });
-        self.phase = Phase::Held {
-            hold,
-            probe_at: now + PROBE,
-        };
+        self.events.push(Event::Acquired { valid_until, fence: self.claims.fence() });
+        self.phase = Phase::Held { hold, probe_at: now + PROBE };
     }
 
     fn prolong(&mut self, ttl: Duration, automatic: bool, now: Instant) {
@@ -320,9 +301,7 @@ impl FileLock {
         };
         let valid_until = hold.valid_until().map(|_| now + ttl);
         hold.prolong(valid_until, automatic, now);
-        let extended = Event::Extended {
-            valid_until: hold.valid_until(),
-        };
+        let extended = Event::Extended { valid_until: hold.valid_until() };
         match self.events.last_mut() {
             Some(last @ Event::Extended { .. }) => *last = extended,
             Some(_) | None => self.events.push(extended),
@@ -358,14 +337,7 @@ impl FileLock {
         match (reply, step) {
             (Ok(Reply::Contents { bytes, wall_micros }), Step::Read(file)) => {
                 let (owner, name) = (self.owner.as_deref(), self.name.as_str());
-                self.claims.record(
-                    file,
-                    &bytes,
-                    wall_micros,
-                    &self.settings.identity,
-                    owner,
-                    name,
-                );
+                self.claims.record(file, &bytes, wall_micros, &self.settings.identity, owner, name);
             }
             (Ok(reply), step) => {
                 let replaced = self.claims.answered(step, &reply);
@@ -395,11 +367,7 @@ impl FileLock {
         match &mut self.place {
             Place::Queued { asked } if *asked == id => {
                 let entered = matches!(reply, Ok(Reply::Done));
-                self.place = if entered {
-                    Place::Inside
-                } else {
-                    Place::Outside
-                };
+                self.place = if entered { Place::Inside } else { Place::Outside };
                 if let Phase::Taking { .. } = self.phase
                     && !entered
                 {
@@ -445,11 +413,7 @@ impl Machine for FileLock {
 
     fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
-            Phase::Taking {
-                give_up_at,
-                rest_until,
-                ..
-            } => {
+            Phase::Taking { give_up_at, rest_until, .. } => {
                 let queued = matches!(self.place, Place::Queued { .. });
                 let waits = (queued || rest_until.is_some()) && self.budget.waits();
                 let bounded = waits && *give_up_at < Instant::FAR_FUTURE;
@@ -481,16 +445,12 @@ impl Machine for FileLock {
 
     fn handle_nudge(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Taking {
-                rest_until: Some(until),
-                ..
-            } => *until = now,
-            Phase::Held { probe_at, .. } => *probe_at = now,
-            Phase::Taking {
-                rest_until: None, ..
+            Phase::Taking { rest_until, woken, .. } => {
+                *woken = 0;
+                *rest_until = rest_until.map(|_| now);
             }
-            | Phase::Leaving { .. }
-            | Phase::Closed => {}
+            Phase::Held { probe_at, .. } => *probe_at = now,
+            Phase::Leaving { .. } | Phase::Closed => {}
         }
         self.decide(now);
     }

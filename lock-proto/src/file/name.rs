@@ -30,20 +30,6 @@ pub fn file_name(name: &str) -> String {
     format!("{}.lock", encoded(name))
 }
 
-/// The file behind which takers of several permits of the semaphore `name` queue.
-///
-/// Its ending differs from [`file_name`]'s, so a semaphore never meets a lock.
-#[must_use]
-pub fn gate_file_name(name: &str) -> String {
-    format!("{}.permits", encoded(name))
-}
-
-/// The file that stands for one permit of the semaphore `name`.
-#[must_use]
-pub fn permit_file_name(name: &str, permit: u32) -> String {
-    format!("{}.permit{permit}", encoded(name))
-}
-
 fn encoded(name: &str) -> String {
     let readable = name.encode_utf16().take(READABLE_UNITS).map(readable_unit);
     let mut encoded: String = readable.collect();
@@ -53,9 +39,7 @@ fn encoded(name: &str) -> String {
 
 /// Half of a surrogate pair is never a letter, whatever the pair is.
 fn readable_unit(unit: u16) -> char {
-    char::from_u32(u32::from(unit))
-        .filter(|letter| is_readable(*letter))
-        .unwrap_or('_')
+    char::from_u32(u32::from(unit)).filter(|letter| is_readable(*letter)).unwrap_or('_')
 }
 
 fn is_readable(letter: char) -> bool {

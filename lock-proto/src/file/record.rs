@@ -53,10 +53,7 @@ impl Identity {
     /// The process `pid` on `host`.
     #[must_use]
     pub fn new(host: &str, pid: u32) -> Self {
-        Self {
-            host: escape(host).into(),
-            pid,
-        }
+        Self { host: escape(host).into(), pid }
     }
 }
 
@@ -119,10 +116,7 @@ impl Record {
 
     /// The file's new start.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let owner = self
-            .owner
-            .as_deref()
-            .map(|owner| format!("owner {}\n", escape(owner)));
+        let owner = self.owner.as_deref().map(|owner| format!("owner {}\n", escape(owner)));
         format!(
             "{MAGIC}\nfence {}\nhost {}\npid {}\nsince {}\n{}name {}\n{END}\n",
             self.fence,

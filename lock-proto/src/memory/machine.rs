@@ -91,42 +91,19 @@ impl MemoryLock {
         let mut ids = RequestIds::new();
         let request = ids.next(enter, Instant::FAR_FUTURE);
         // A single try ends with its answer, however late that comes.
-        let give_up_at = if budget.waits() {
-            budget.ends(now)
-        } else {
-            Instant::FAR_FUTURE
-        };
-        let phase = Phase::Entering {
-            asked: request.id,
-            give_up_at,
-        };
+        let give_up_at = if budget.waits() { budget.ends(now) } else { Instant::FAR_FUTURE };
+        let phase = Phase::Entering { asked: request.id, give_up_at };
         let mut requests = Outbox::new();
         requests.push(request);
-        Ok(Self {
-            name,
-            demand,
-            terms,
-            budget,
-            phase,
-            ids,
-            requests,
-            events: Outbox::new(),
-        })
+        Ok(Self { name, demand, terms, budget, phase, ids, requests, events: Outbox::new() })
     }
 
     fn entered(&mut self, reply: Result<Reply, Fault>, now: Instant) {
         match reply {
             Ok(Reply::Granted { fence, valid_until }) => {
                 let hold = Hold::begin(self.terms.clone(), valid_until, now);
-                self.events.push(Event::Acquired {
-                    valid_until,
-                    fence: Some(fence),
-                });
-                self.phase = Phase::Held {
-                    hold,
-                    extending: None,
-                    wanted: None,
-                };
+                self.events.push(Event::Acquired { valid_until, fence: Some(fence) });
+                self.phase = Phase::Held { hold, extending: None, wanted: None };
             }
             Ok(Reply::Busy) => {
                 self.fail(self.budget.timed_out());
@@ -142,9 +119,7 @@ impl MemoryLock {
                 }
             }
             Ok(Reply::Withdrawn | Reply::Extended { .. } | Reply::NotHeld | Reply::Left) => {
-                self.fail(LockError::Backend(Fault::unknown(
-                    "the lock table answered nonsense",
-                )));
+                self.fail(LockError::Backend(Fault::unknown("the lock table answered nonsense")));
                 self.leave(None);
             }
         }
@@ -163,9 +138,7 @@ impl MemoryLock {
                 }
                 hold.prolong(valid_until, automatic, now);
                 if wanted.is_none() {
-                    let extended = Event::Extended {
-                        valid_until: hold.valid_until(),
-                    };
+                    let extended = Event::Extended { valid_until: hold.valid_until() };
                     match self.events.last_mut() {
                         Some(last @ Event::Extended { .. }) => *last = extended,
                         Some(_) | None => self.events.push(extended),
@@ -182,12 +155,7 @@ impl MemoryLock {
     }
 
     fn left(&mut self, id: RequestId, reply: Result<Reply, Fault>) {
-        let Phase::Leaving {
-            entering,
-            leaving,
-            clean,
-        } = &mut self.phase
-        else {
+        let Phase::Leaving { entering, leaving, clean } = &mut self.phase else {
             return;
         };
         if entering.take_if(|entering| *entering == id).is_some() {
@@ -223,16 +191,9 @@ impl MemoryLock {
                 return self.close(true);
             }
         }
-        let leave = Command::Leave {
-            name: self.name.clone(),
-            demand: self.demand,
-        };
+        let leave = Command::Leave { name: self.name.clone(), demand: self.demand };
         let request = self.ids.next(leave, Instant::FAR_FUTURE);
-        self.phase = Phase::Leaving {
-            entering,
-            leaving: Some(request.id),
-            clean: true,
-        };
+        self.phase = Phase::Leaving { entering, leaving: Some(request.id), clean: true };
         self.requests.push(request);
     }
 
@@ -242,12 +203,7 @@ impl MemoryLock {
     }
 
     fn ask_to_extend(&mut self, ttl: Duration, automatic: bool) {
-        let Phase::Held {
-            hold,
-            extending,
-            wanted,
-        } = &mut self.phase
-        else {
+        let Phase::Held { hold, extending, wanted } = &mut self.phase else {
             return;
         };
         if extending.is_some() {
@@ -255,16 +211,9 @@ impl MemoryLock {
             return;
         }
         let not_after = hold.valid_until().unwrap_or(Instant::FAR_FUTURE);
-        let extend = Command::Extend {
-            name: self.name.clone(),
-            demand: self.demand,
-            ttl,
-        };
+        let extend = Command::Extend { name: self.name.clone(), demand: self.demand, ttl };
         let request = self.ids.next(extend, not_after);
-        *extending = Some(Extension {
-            asked: request.id,
-            automatic,
-        });
+        *extending = Some(Extension { asked: request.id, automatic });
         self.requests.push(request);
     }
 

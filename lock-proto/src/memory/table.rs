@@ -103,11 +103,7 @@ impl LockTable {
         if self.delay.is_zero() && self.delayed.is_empty() {
             return self.carry_out(lock, request, now);
         }
-        let due = self
-            .delayed
-            .back()
-            .map_or(now, |(due, ..)| *due)
-            .max(now + self.delay);
+        let due = self.delayed.back().map_or(now, |(due, ..)| *due).max(now + self.delay);
         self.delayed.push_back((due, lock, request));
         None
     }
@@ -160,13 +156,11 @@ impl LockTable {
     pub fn revoke(&mut self, name: &LockName, reason: &LossReason, now: Instant) -> usize {
         let mut revoked = 0;
         for counted in [false, true] {
-            let key = Key {
-                name: name.clone(),
-                counted,
-            };
-            let holders: Vec<LockId> = self.queues.get(&key).map_or_else(Vec::new, |queue| {
-                queue.holders().map(|(lock, _)| lock).collect()
-            });
+            let key = Key { name: name.clone(), counted };
+            let holders: Vec<LockId> = self
+                .queues
+                .get(&key)
+                .map_or_else(Vec::new, |queue| queue.holders().map(|(lock, _)| lock).collect());
             revoked += holders.len();
             for lock in holders {
                 self.take_away(&key, lock, reason.clone(), now);
@@ -180,11 +174,7 @@ impl LockTable {
     pub fn info(&self, name: &LockName, demand: Demand, now: Instant) -> LockInfo {
         let key = Key::of(name, demand);
         self.queues.get(&key).map_or_else(
-            || LockInfo {
-                name: Some(name.as_str().into()),
-                waiters: Some(0),
-                ..LockInfo::free()
-            },
+            || LockInfo { name: Some(name.as_str().into()), waiters: Some(0), ..LockInfo::free() },
             |queue| queue.info(&key, now),
         )
     }
@@ -192,10 +182,7 @@ impl LockTable {
     /// Everything that is held or waited for.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<LockInfo> {
-        self.queues
-            .iter()
-            .map(|(key, queue)| queue.info(key, now))
-            .collect()
+        self.queues.iter().map(|(key, queue)| queue.info(key, now)).collect()
     }
 
     fn carry_out(
@@ -205,20 +192,8 @@ impl LockTable {
         now: Instant,
     ) -> Option<Reply> {
         match request.command {
-            Command::Enter {
-                name,
-                demand,
-                wait,
-                ttl,
-                owner,
-            } => {
-                let waiter = Waiter {
-                    lock,
-                    request: request.id,
-                    demand,
-                    ttl,
-                    owner,
-                };
+            Command::Enter { name, demand, wait, ttl, owner } => {
+                let waiter = Waiter { lock, request: request.id, demand, ttl, owner };
                 self.enter(Key::of(&name, demand), waiter, wait, now)
             }
             Command::Extend { name, demand, ttl } => {
@@ -252,13 +227,7 @@ impl LockTable {
             self.expiries.insert((at, waiter.lock), key.clone());
         }
         let weight = weight(waiter.demand);
-        let tenure = Tenure {
-            weight,
-            fence,
-            since: now,
-            valid_until,
-            owner: waiter.owner,
-        };
+        let tenure = Tenure { weight, fence, since: now, valid_until, owner: waiter.owner };
         if let Some(queue) = self.queues.get_mut(key) {
             queue.seat(waiter.lock, tenure, waiter.demand == Demand::Exclusive);
         }
@@ -266,10 +235,7 @@ impl LockTable {
     }
 
     fn extend(&mut self, key: &Key, lock: LockId, ttl: Duration, now: Instant) -> Reply {
-        let tenure = self
-            .queues
-            .get_mut(key)
-            .and_then(|queue| queue.holder_mut(lock));
+        let tenure = self.queues.get_mut(key).and_then(|queue| queue.holder_mut(lock));
         let Some(tenure) = tenure else {
             return Reply::NotHeld;
         };
@@ -280,9 +246,7 @@ impl LockTable {
         tenure.valid_until = Some(new);
         self.expiries.remove(&(old, lock));
         self.expiries.insert((new, lock), key.clone());
-        Reply::Extended {
-            valid_until: Some(new),
-        }
+        Reply::Extended { valid_until: Some(new) }
     }
 
     fn leave(&mut self, key: &Key, lock: LockId, now: Instant) {
@@ -294,8 +258,7 @@ impl LockTable {
                 self.expiries.remove(&(at, lock));
             }
         } else if let Some(waiter) = queue.withdraw(lock) {
-            self.replies
-                .push_back((lock, waiter.request, Reply::Withdrawn));
+            self.replies.push_back((lock, waiter.request, Reply::Withdrawn));
         }
         self.admit(key, now);
     }
@@ -320,10 +283,7 @@ impl LockTable {
 
 impl Key {
     fn of(name: &LockName, demand: Demand) -> Self {
-        Self {
-            name: name.clone(),
-            counted: matches!(demand, Demand::Permits { .. }),
-        }
+        Self { name: name.clone(), counted: matches!(demand, Demand::Permits { .. }) }
     }
 }
 
@@ -367,17 +327,12 @@ impl Queue {
         let readers_turn = self.exclusive_waiters == 0 || self.readers_due > 0;
         if readers_wait && readers_turn {
             self.readers_due = self.readers_due.saturating_sub(1);
-            return self
-                .waiters
-                .iter()
-                .position(|waiter| waiter.demand == Demand::Shared);
+            return self.waiters.iter().position(|waiter| waiter.demand == Demand::Shared);
         }
         if self.used > 0 {
             return None;
         }
-        self.waiters
-            .iter()
-            .position(|waiter| waiter.demand == Demand::Exclusive)
+        self.waiters.iter().position(|waiter| waiter.demand == Demand::Exclusive)
     }
 
     fn seat(&mut self, lock: LockId, tenure: Tenure, exclusively: bool) {
