@@ -51,7 +51,8 @@ impl Hold {
         self.valid_until
     }
 
-    /// What is to be done at `now`; a renewal is due once, and then awaits [`Hold::prolong`].
+    /// What is to be done at `now`; a renewal is due once, and then awaits [`Hold::prolong`] or
+    /// [`Hold::renewal_failed`].
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if self.hold_until.is_some_and(|at| now >= at) {
             return Due::Loss(LossReason::HoldLimit);
@@ -78,6 +79,12 @@ impl Hold {
         self.plan_renewal(now);
     }
 
+    /// The lease was not prolonged, as far as anybody knows at `now`.
+    pub(crate) fn renewal_failed(&mut self, now: Instant) {
+        self.renew_at = self.cadence().map(|cadence| now + cadence);
+        self.keep_renewal_within_lease();
+    }
+
     /// When time next matters to the hold.
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         [
@@ -90,8 +97,25 @@ impl Hold {
         .min()
     }
 
+    /// A cadence from `now`, but never later than a cadence into the last lease of full length: a
+    /// grant may have been long on its way, and an extension by hand may be shorter than the ttl.
     fn plan_renewal(&mut self, now: Instant) {
-        let wanted = self.terms.renewals != Some(0) && self.valid_until.is_some();
-        self.renew_at = self.terms.cadence.filter(|_| wanted).map(|cadence| now + cadence);
+        self.renew_at = self.cadence().zip(self.terms.ttl).zip(self.valid_until).map(
+            |((cadence, ttl), end)| {
+                let rest = u64::try_from((ttl - cadence).as_nanos()).unwrap_or(u64::MAX);
+                let latest = Instant::from_nanos(end.as_nanos().saturating_sub(rest));
+                (now + cadence).min(latest).max(now)
+            },
+        );
+        self.keep_renewal_within_lease();
+    }
+
+    fn cadence(&self) -> Option<Duration> {
+        self.terms.cadence.filter(|_| self.terms.renewals != Some(0))
+    }
+
+    fn keep_renewal_within_lease(&mut self) {
+        let end = self.valid_until;
+        self.renew_at = self.renew_at.filter(|at| end.is_some_and(|end| *at < end));
     }
 }

@@ -52,9 +52,10 @@ impl Jitter {
 
     /// A duration between `shortest` and `longest`, both included.
     ///
-    /// If `longest` is shorter than `shortest` the answer is `shortest`.
+    /// If `longest` is shorter than `shortest` the answer is `shortest`; the range is cut at 584
+    /// years.
     pub fn between(&mut self, shortest: Duration, longest: Duration) -> Duration {
-        let spread = longest.saturating_sub(shortest).as_nanos();
+        let spread = longest.saturating_sub(shortest).as_nanos().min(u128::from(u64::MAX));
         let drawn = (u128::from(self.next_u64()) * (spread + 1)) >> 64;
         shortest + Duration::from_nanos(u64::try_from(drawn).unwrap_or(u64::MAX))
     }

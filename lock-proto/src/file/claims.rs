@@ -27,6 +27,24 @@ pub(super) enum Step {
     Close(File),
 }
 
+impl Step {
+    /// The `reply`, if it can be the answer to this step.
+    pub(super) fn checked(self, reply: Reply) -> Option<Reply> {
+        let sensible = match self {
+            Self::Open(_) => matches!(reply, Reply::Done | Reply::NoDirectory),
+            Self::TryLock(_) => matches!(reply, Reply::Done | Reply::Busy),
+            Self::Verify(_) | Self::Probe(_) => matches!(reply, Reply::Done | Reply::Replaced),
+            Self::Read(_) => matches!(reply, Reply::Contents { .. }),
+            Self::CreateDirectory
+            | Self::Watch(_)
+            | Self::Write(_)
+            | Self::Remove(_)
+            | Self::Close(_) => reply == Reply::Done,
+        };
+        sensible.then_some(reply)
+    }
+}
+
 /// How far the claims have got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -84,6 +102,8 @@ pub(super) struct Claims {
     directory_missing: bool,
     reopenings: u32,
     wake_us: bool,
+    /// A file may still be open that no claim knows of.
+    leaks: bool,
     unprobed: usize,
     pending_record: Option<Record>,
     fence: Option<u64>,
@@ -111,6 +131,7 @@ impl Claims {
             directory_missing: false,
             reopenings: 0,
             wake_us: true,
+            leaks: false,
             unprobed: 0,
             pending_record: None,
             fence: None,
@@ -126,13 +147,13 @@ impl Claims {
             self.reopenings = 0;
             return Outcome::Refused;
         }
+        if self.owned() == self.wanted as usize {
+            return self.next_to_finish();
+        }
         if self.queue_at_gate
             && let Some(outcome) = self.next_at_gate()
         {
             return outcome;
-        }
-        if self.owned() == self.wanted as usize {
-            return self.next_to_finish();
         }
         for claim in &self.claims {
             if let Some(step) = claim.next_to_take(self.keep_refused) {
@@ -233,6 +254,11 @@ impl Claims {
         self.remove_files = false;
     }
 
+    /// Whether a close failed, so that a file may still be open and locked.
+    pub(super) fn leaks(&self) -> bool {
+        self.leaks
+    }
+
     /// Whether the file system tells us when to try again.
     pub(super) fn wake_us(&self) -> bool {
         self.wake_us
@@ -313,7 +339,10 @@ impl Claims {
                 self.watched(file);
             }
             Step::Verify(file) | Step::Remove(file) => self.set(file, ClaimState::Stale),
-            Step::Close(file) => self.closed(file),
+            Step::Close(file) => {
+                self.leaks = true;
+                self.closed(file);
+            }
             Step::CreateDirectory
             | Step::TryLock(_)
             | Step::Probe(_)

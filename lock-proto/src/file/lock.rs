@@ -208,13 +208,15 @@ impl FileLock {
         };
         match hold.due(now) {
             Due::Loss(reason) => self.lose(reason),
-            Due::Renewal(ttl) => self.prolong(ttl, true, now),
-            Due::Nothing if self.outstanding.is_some() => {}
-            Due::Nothing if now >= *probe_at => match self.claims.next_to_probe() {
+            Due::Renewal(ttl) => {
+                self.prolong(ttl, true, now);
+                self.decide_held(now);
+            }
+            Due::Nothing if self.outstanding.is_some() || now < *probe_at => {}
+            Due::Nothing => match self.claims.next_to_probe() {
                 Some(step) => self.ask(step),
                 None => *probe_at = now + PROBE,
             },
-            Due::Nothing => {}
         }
     }
 
@@ -233,6 +235,7 @@ impl FileLock {
                 let Phase::Leaving { clean } = self.phase else {
                     return;
                 };
+                let clean = clean && !self.claims.leaks();
                 self.events.push(Event::Closed { clean });
                 self.phase = Phase::Closed;
             }
@@ -334,7 +337,8 @@ impl FileLock {
     }
 
     fn answered(&mut self, step: Step, reply: Result<Reply, Fault>) {
-        match (reply, step) {
+        let nonsense = || Fault::unknown("the file system answered nonsense");
+        match (reply.and_then(|reply| step.checked(reply).ok_or_else(nonsense)), step) {
             (Ok(Reply::Contents { bytes, wall_micros }), Step::Read(file)) => {
                 let (owner, name) = (self.owner.as_deref(), self.name.as_str());
                 self.claims.record(file, &bytes, wall_micros, &self.settings.identity, owner, name);
@@ -352,13 +356,13 @@ impl FileLock {
     fn faulted(&mut self, step: Step, fault: Fault) {
         let unknown = fault.kind() == FaultKind::Unknown;
         self.claims.faulted(step, unknown);
-        match &mut self.phase {
+        match &self.phase {
             // Being woken is a convenience.
             Phase::Taking { .. } if matches!(step, Step::Watch(_)) => {}
             Phase::Taking { .. } => self.fail(LockError::Backend(fault)),
-            // That the file could not be looked at says nothing about it.
-            Phase::Held { .. } | Phase::Closed => {}
-            Phase::Leaving { clean } => *clean &= !matches!(step, Step::Close(_)),
+            // That the file could not be looked at says nothing about it, and whether all was
+            // closed is known to the claims.
+            Phase::Held { .. } | Phase::Leaving { .. } | Phase::Closed => {}
         }
     }
 
@@ -366,15 +370,17 @@ impl FileLock {
     fn placed(&mut self, id: RequestId, reply: &Result<Reply, Fault>) -> bool {
         match &mut self.place {
             Place::Queued { asked } if *asked == id => {
-                let entered = matches!(reply, Ok(Reply::Done));
-                self.place = if entered { Place::Inside } else { Place::Outside };
-                if let Phase::Taking { .. } = self.phase
-                    && !entered
-                {
-                    self.fail(match reply {
-                        Ok(_) => self.budget.timed_out(),
-                        Err(fault) => LockError::Backend(fault.clone()),
-                    });
+                self.place = if may_be_inside(reply) { Place::Inside } else { Place::Outside };
+                if let Phase::Taking { .. } = self.phase {
+                    match reply {
+                        Ok(Reply::Done) => {}
+                        Ok(Reply::Busy | Reply::Withdrawn) => self.fail(self.budget.timed_out()),
+                        Ok(_) => {
+                            let fault = Fault::unknown("the queue answered nonsense");
+                            self.fail(LockError::Backend(fault));
+                        }
+                        Err(fault) => self.fail(LockError::Backend(fault.clone())),
+                    }
                 }
             }
             Place::Leaving { entering, leaving } => {
@@ -382,11 +388,12 @@ impl FileLock {
                 if !entered && leaving.take_if(|asked| *asked == id).is_none() {
                     return false;
                 }
+                if let Phase::Leaving { clean } = &mut self.phase {
+                    *clean &= entered || matches!(reply, Ok(Reply::Done));
+                }
                 match (entering, leaving) {
                     // The leave came first and found nothing, so this place needs one of its own.
-                    (None, None) if entered && matches!(reply, Ok(Reply::Done)) => {
-                        self.place = Place::Inside;
-                    }
+                    (None, None) if entered && may_be_inside(reply) => self.place = Place::Inside,
                     (None, None) => self.place = Place::Outside,
                     (Some(_), _) | (_, Some(_)) => {}
                 }
@@ -394,6 +401,15 @@ impl FileLock {
             Place::Outside | Place::Queued { .. } | Place::Inside => return false,
         }
         true
+    }
+}
+
+/// Whether an answer to a request to enter leaves a place to give back. Only a clear no does not.
+fn may_be_inside(reply: &Result<Reply, Fault>) -> bool {
+    match reply {
+        Ok(Reply::Busy | Reply::Withdrawn) => false,
+        Ok(_) => true,
+        Err(fault) => fault.kind() == FaultKind::Unknown,
     }
 }
 

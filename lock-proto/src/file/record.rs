@@ -11,7 +11,8 @@ const MAGIC: &str = "distributed-lock 1";
 /// The last line; what follows is left over from a longer record.
 const END: &str = "end";
 /// Longer names are cut in the record; the file's own name tells them apart.
-const MAX_NAME_BYTES: usize = 1024;
+const MAX_NAME_BYTES: usize = 512;
+const MAX_HOST_BYTES: usize = 255;
 
 /// The start of a lock file: text, one `key value` a line.
 ///
@@ -53,12 +54,12 @@ impl Identity {
     /// The process `pid` on `host`.
     #[must_use]
     pub fn new(host: &str, pid: u32) -> Self {
-        Self { host: escape(host).into(), pid }
+        Self { host: escape(cut(host, MAX_HOST_BYTES)).into(), pid }
     }
 }
 
 impl Record {
-    /// No record is longer.
+    /// No record is longer, even if every letter of it has to be escaped.
     pub const MAX_BYTES: usize = 8192;
 
     /// What `bytes`, the start of a file, say.
@@ -110,7 +111,7 @@ impl Record {
             pid: identity.pid,
             since: wall_micros,
             owner: owner.map(String::from),
-            name: cut(name),
+            name: String::from(cut(name, MAX_NAME_BYTES)),
         }
     }
 
@@ -130,12 +131,12 @@ impl Record {
     }
 }
 
-fn cut(name: &str) -> String {
-    let mut end = name.len().min(MAX_NAME_BYTES);
-    while !name.is_char_boundary(end) {
+fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    String::from(&name[..end])
+    &text[..end]
 }
 
 /// Keeps a value on its line.

@@ -147,7 +147,7 @@ impl MemoryLock {
             }
             Ok(Reply::NotHeld) => return self.lose(LossReason::Expired),
             // Unknown is not a no: the lease ends by itself if nothing prolongs it.
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => hold.renewal_failed(now),
         }
         if let Some(ttl) = wanted {
             self.ask_to_extend(ttl, false);
@@ -160,12 +160,11 @@ impl MemoryLock {
         };
         if entering.take_if(|entering| *entering == id).is_some() {
             // The leave came first and found nothing, so this grant needs one of its own.
-            let held = matches!(reply, Ok(Reply::Granted { .. }));
-            if held && leaving.is_none() {
+            if leaving.is_none() && may_hold(&reply) {
                 return self.leave(None);
             }
         } else if leaving.take_if(|leaving| *leaving == id).is_some() {
-            *clean = *clean && reply.is_ok();
+            *clean = *clean && matches!(reply, Ok(Reply::Left));
         } else {
             return;
         }
@@ -232,6 +231,16 @@ impl MemoryLock {
             },
             Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed => {}
         }
+    }
+}
+
+/// Whether an answer to a request to enter leaves us something to give back. Only a clear no does
+/// not.
+fn may_hold(reply: &Result<Reply, Fault>) -> bool {
+    match reply {
+        Ok(Reply::Busy | Reply::Withdrawn) => false,
+        Ok(_) => true,
+        Err(fault) => fault.kind() == FaultKind::Unknown,
     }
 }
 

@@ -93,13 +93,14 @@ impl LockTable {
         Self::default()
     }
 
-    /// Carries out one request of `lock`; `None` if its answer comes later.
+    /// Carries out one request of `lock`, after all that is due; `None` if its answer comes later.
     pub fn execute(
         &mut self,
         lock: LockId,
         request: Request<Command>,
         now: Instant,
     ) -> Option<Reply> {
+        self.handle_timeout(now);
         if self.delay.is_zero() && self.delayed.is_empty() {
             return self.carry_out(lock, request, now);
         }

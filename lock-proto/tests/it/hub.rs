@@ -1,0 +1,146 @@
+use lock_proto::memory::{Command, MemoryLock, Reply};
+use lock_proto::{AcquireOptions, Demand, Event, Hub, Instant, LockId, LossReason, RequestId};
+
+use crate::timeline::{at, ms, name};
+
+#[test]
+fn a_reply_reaches_the_lock_that_asked() {
+    let mut hub = Hub::new();
+    let (first, second) = (start(&mut hub, 0), start(&mut hub, 0));
+    let asked = enter(&mut hub, second);
+    hub.handle_reply(second, asked, granted(), at(1));
+    assert!(hub.poll_event(first).is_none());
+    assert!(matches!(hub.poll_event(second), Some(Event::Acquired { .. })));
+}
+
+#[test]
+fn the_earliest_deadline_counts() {
+    let mut hub = Hub::new();
+    let (late, early) = (start(&mut hub, 500), start(&mut hub, 200));
+    let never = start(&mut hub, 0);
+    assert_eq!(hub.poll_timeout(), Some(at(200)));
+    assert_eq!(hub.poll_due(at(199)), None);
+    assert_eq!(hub.poll_due(at(200)), Some(early));
+    assert_eq!(hub.poll_due(at(200)), None);
+    assert_eq!(hub.poll_timeout(), Some(at(500)));
+    assert_eq!(hub.poll_due(at(500)), Some(late));
+    assert_eq!(hub.poll_timeout(), None);
+    assert!(hub.poll_event(never).is_none());
+}
+
+#[test]
+fn every_lock_that_is_due_is_named_once() {
+    let mut hub = Hub::new();
+    let mut locks: Vec<LockId> = (1..=100).map(|wait| start(&mut hub, wait)).collect();
+    locks.push(start(&mut hub, 7));
+    let due: Vec<LockId> = std::iter::from_fn(|| hub.poll_due(at(100))).collect();
+    assert_eq!(due.len(), locks.len());
+    assert!(locks.iter().all(|lock| due.contains(lock)));
+}
+
+#[test]
+fn a_deadline_that_an_input_removed_does_not_come() {
+    let mut hub = Hub::new();
+    let lock = start(&mut hub, 100);
+    let asked = enter(&mut hub, lock);
+    hub.handle_reply(lock, asked, granted(), at(50));
+    assert_eq!(hub.poll_timeout(), None);
+    assert_eq!(hub.poll_due(at(1000)), None);
+}
+
+#[test]
+fn time_that_goes_back_stands_still() {
+    let mut hub = Hub::new();
+    let lock = start(&mut hub, 0);
+    hub.nudge(lock, at(1000));
+    let options = AcquireOptions::new().with_max_hold(ms(100));
+    let machine = MemoryLock::new(name(), Demand::Exclusive, &options, at(0)).unwrap();
+    let held = hub.start(machine, (), at(0));
+    let asked = enter(&mut hub, held);
+    hub.handle_reply(held, asked, granted(), at(3));
+    assert_eq!(hub.poll_timeout(), Some(at(1100)));
+    assert_eq!(hub.poll_due(at(500)), None);
+    assert_eq!(hub.poll_due(at(1100)), Some(held));
+}
+
+#[test]
+fn a_deadline_that_passed_while_time_stood_still_is_due_at_once() {
+    let mut hub = Hub::new();
+    let first = start(&mut hub, 0);
+    hub.nudge(first, at(1000));
+    let late = start(&mut hub, 10);
+    assert_eq!(hub.poll_due(at(0)), Some(late));
+}
+
+#[test]
+fn an_answer_to_a_forgotten_lock_finds_nobody() {
+    let mut hub = Hub::new();
+    let old = start(&mut hub, 0);
+    let asked = enter(&mut hub, old);
+    assert_eq!(hub.forget(old), Some(()));
+    let new = start(&mut hub, 0);
+    assert_ne!(old, new);
+    hub.handle_reply(old, asked, granted(), at(1));
+    hub.release(old, at(1));
+    hub.disconnect(old, LossReason::Revoked, at(1));
+    hub.extend(old, ms(1), at(1));
+    hub.nudge(old, at(1));
+    assert!(hub.poll_request(old).is_none() && hub.poll_event(old).is_none());
+    assert!(hub.attachment(old).is_none());
+    assert!(hub.poll_event(new).is_none());
+    assert_eq!(hub.forget(old), None);
+    assert_eq!(hub.locks().collect::<Vec<_>>(), [new]);
+}
+
+#[test]
+fn a_forgotten_lock_takes_its_deadline_along() {
+    let mut hub = Hub::new();
+    let lock = start(&mut hub, 100);
+    hub.forget(lock);
+    assert_eq!(hub.poll_timeout(), None);
+    assert_eq!(hub.poll_due(at(1000)), None);
+}
+
+#[test]
+fn what_is_kept_beside_a_lock_comes_back_with_it() {
+    let mut hub = Hub::new();
+    let machine = MemoryLock::new(name(), Demand::Exclusive, &AcquireOptions::new(), at(0));
+    let lock = hub.start(machine.unwrap(), vec![1], at(0));
+    hub.attachment(lock).unwrap().push(2);
+    assert_eq!(hub.forget(lock), Some(vec![1, 2]));
+}
+
+#[test]
+fn a_hundred_thousand_locks_are_one_ordered_set() {
+    let mut hub = Hub::new();
+    let locks: Vec<LockId> = (0..100_000).map(|lock| start(&mut hub, 1 + lock % 977)).collect();
+    let mut last = Instant::ZERO;
+    let mut seen = 0;
+    while let Some(next) = hub.poll_timeout() {
+        assert!(next > last);
+        last = next;
+        while hub.poll_due(next).is_some() {
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, locks.len());
+    assert_eq!(hub.locks().count(), locks.len());
+}
+
+/// Starts a mutex that waits for `wait` milliseconds; zero is for ever.
+fn start(hub: &mut Hub<MemoryLock, ()>, wait: u64) -> LockId {
+    let timeout = (wait > 0).then(|| ms(wait));
+    let options = AcquireOptions::new().with_timeout(timeout);
+    let machine = MemoryLock::new(name(), Demand::Exclusive, &options, Instant::ZERO);
+    hub.start(machine.expect("sensible options"), (), Instant::ZERO)
+}
+
+fn enter<A>(hub: &mut Hub<MemoryLock, A>, lock: LockId) -> RequestId {
+    let request = hub.poll_request(lock).expect("the request to enter");
+    assert!(matches!(request.command, Command::Enter { .. }));
+    request.id
+}
+
+fn granted() -> Result<Reply, lock_proto::Fault> {
+    Ok(Reply::Granted { fence: 1, valid_until: None })
+}

@@ -1,0 +1,16 @@
+//! What the machines, the hub and the lock table promise, at their public interface.
+
+mod arithmetic;
+mod file_cancels;
+mod file_faults;
+mod file_replacements;
+mod file_timelines;
+mod hub;
+mod lease_timelines;
+mod lock_table;
+mod memory_timelines;
+mod names;
+mod options;
+mod records;
+mod semaphore_timelines;
+mod timeline;

@@ -1,0 +1,319 @@
+use expect_test::expect;
+use lock_proto::memory::{Command, MemoryLock, Reply};
+use lock_proto::{AcquireOptions, Demand, Instant, Machine as _};
+
+use crate::timeline::{Backend, check, ms, name};
+
+#[test]
+fn an_uncontended_lock_is_won_and_given_back() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted +5ms release left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            5.000    release      leave
+            5.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_busy_try_leaves_nothing() {
+    check(
+        mutex(one_try()),
+        "busy release",
+        expect![[r#"
+            0.000    start        enter at once
+            0.000    busy         [timed out after 0ns], [closed]
+            0.000    release
+        "#]],
+    );
+}
+
+#[test]
+fn a_waiter_wins_when_its_turn_comes() {
+    check(
+        mutex(within_a_second()),
+        "+999ms granted release left",
+        expect![[r#"
+            0.000    start        enter the queue
+            999.000  granted      [acquired with fence 7]
+            999.000  release      leave
+            999.000  left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_waiter_whose_time_is_up_leaves_the_queue() {
+    check(
+        mutex(within_a_second()),
+        "next left! withdrawn",
+        expect![[r#"
+            0.000    start        enter the queue
+            1000.000 Budget       [timed out after 1s], leave
+            1000.000 left!
+            1000.000 withdrawn    [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_grant_that_meets_the_end_of_the_wait_is_given_back() {
+    check(
+        mutex(within_a_second()),
+        "next granted left",
+        expect![[r#"
+            0.000    start        enter the queue
+            1000.000 Budget       [timed out after 1s], leave
+            1000.000 granted
+            1000.000 left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_grant_that_comes_after_the_leave_is_given_back_by_another() {
+    check(
+        mutex(within_a_second()),
+        "next left! granted left",
+        expect![[r#"
+            0.000    start        enter the queue
+            1000.000 Budget       [timed out after 1s], leave
+            1000.000 left!
+            1000.000 granted      leave
+            1000.000 left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_cancel_in_the_queue_withdraws() {
+    check(
+        mutex(AcquireOptions::new()),
+        "release withdrawn left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    release      leave
+            0.000    withdrawn
+            0.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_grant_racing_a_cancel_is_given_back() {
+    check(
+        mutex(AcquireOptions::new()),
+        "release left! granted +1ms left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    release      leave
+            0.000    left!
+            0.000    granted      leave
+            1.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_second_release_is_ignored() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted release release left release",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            0.000    release      leave
+            0.000    release
+            0.000    left         [closed]
+            0.000    release
+        "#]],
+    );
+}
+
+#[test]
+fn a_refused_request_to_enter_is_the_callers_error() {
+    check(
+        mutex(AcquireOptions::new()),
+        "refused",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    refused      [failed: no space left], [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_request_to_enter_that_was_never_sent_leaves_nothing() {
+    check(
+        mutex(AcquireOptions::new()),
+        "not-sent",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    not-sent     [failed: too late], [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn an_unknown_outcome_is_never_taken_for_a_no() {
+    check(
+        mutex(AcquireOptions::new()),
+        "unknown left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    unknown      [failed: nobody knows], leave
+            0.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn an_unknown_outcome_after_the_leave_was_answered_needs_another_leave() {
+    check(
+        mutex(AcquireOptions::new()),
+        "release left! unknown left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    release      leave
+            0.000    left!
+            0.000    unknown      leave
+            0.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn nonsense_is_never_taken_for_a_no() {
+    check(
+        mutex(AcquireOptions::new()),
+        "not-held left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    not-held     [failed: the lock table answered nonsense], leave
+            0.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_leave_of_unknown_outcome_is_not_clean() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted release unknown",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            0.000    release      leave
+            0.000    unknown      [closed, not clean]
+        "#]],
+    );
+}
+
+#[test]
+fn a_leave_that_is_answered_with_nonsense_is_not_clean() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted release busy",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            0.000    release      leave
+            0.000    busy         [closed, not clean]
+        "#]],
+    );
+}
+
+#[test]
+fn a_lock_taken_away_is_lost_and_left() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted disconnect left",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            0.000    disconnect   [lost: it was taken away], leave
+            0.000    left         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_disconnect_means_nothing_to_who_waits() {
+    check(
+        mutex(AcquireOptions::new()),
+        "disconnect granted",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    disconnect
+            0.000    granted      [acquired with fence 7]
+        "#]],
+    );
+}
+
+#[test]
+fn an_extension_without_a_lease_changes_nothing() {
+    check(
+        mutex(AcquireOptions::new()),
+        "granted extend=5s extended",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    granted      [acquired with fence 7]
+            0.000    extend=5s    extend by 5s
+            0.000    extended     [extended until None]
+        "#]],
+    );
+}
+
+#[test]
+fn a_release_drops_an_extension_that_was_not_handed_out() {
+    let mut machine = mutex(AcquireOptions::new());
+    let enter = machine.poll_request().unwrap();
+    let granted = Reply::Granted { fence: 1, valid_until: None };
+    machine.handle_reply(enter.id, Ok(granted), Instant::ZERO);
+    machine.extend(ms(500), Instant::ZERO);
+    machine.release(Instant::ZERO);
+    assert!(matches!(machine.poll_request().unwrap().command, Command::Leave { .. }));
+    assert!(machine.poll_request().is_none());
+}
+
+pub(crate) fn mutex(options: AcquireOptions) -> MemoryLock {
+    MemoryLock::new(name(), Demand::Exclusive, &options, Instant::ZERO).expect("sensible options")
+}
+
+fn one_try() -> AcquireOptions {
+    AcquireOptions::new().with_timeout(ms(0))
+}
+
+fn within_a_second() -> AcquireOptions {
+    AcquireOptions::new().with_timeout(ms(1000))
+}
+
+impl Backend for MemoryLock {
+    fn reply(word: &str, now: Instant) -> Reply {
+        match word {
+            "granted" => Reply::Granted { fence: 7, valid_until: None },
+            "leased" => Reply::Granted { fence: 7, valid_until: Some(now + ms(3000)) },
+            "leased-late" => Reply::Granted { fence: 7, valid_until: Some(now + ms(200)) },
+            "prolonged-little" => Reply::Extended { valid_until: Some(now + ms(2100)) },
+            "prolonged" => Reply::Extended { valid_until: Some(now + ms(3000)) },
+            "extended" => Reply::Extended { valid_until: None },
+            "busy" => Reply::Busy,
+            "withdrawn" => Reply::Withdrawn,
+            "not-held" => Reply::NotHeld,
+            "left" => Reply::Left,
+            _ => panic!("no reply is called {word}"),
+        }
+    }
+
+    fn describe(command: &Command) -> String {
+        match command {
+            Command::Enter { wait: true, .. } => "enter the queue".into(),
+            Command::Enter { wait: false, .. } => "enter at once".into(),
+            Command::Extend { ttl, .. } => format!("extend by {ttl:?}"),
+            Command::Leave { .. } => "leave".into(),
+        }
+    }
+}
