@@ -24,7 +24,7 @@ use crate::Demand;
 
 /// One of the files that belong to a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum File {
     /// The lock file of a mutex or a reader-writer lock.
     Lock,
@@ -50,7 +50,7 @@ impl File {
 
 /// How a file is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Mode {
     /// `LOCK_EX`.
     Exclusive,
@@ -60,7 +60,7 @@ pub enum Mode {
 
 /// What the file system is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Command {
     /// Take a place in the process's own queue: [`Reply::Done`], [`Reply::Busy`] or
     /// [`Reply::Withdrawn`].
@@ -95,7 +95,7 @@ pub enum Command {
 
 /// What the file system answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Reply {
     /// It is done, or it is so.
     Done,

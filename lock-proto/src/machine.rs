@@ -76,6 +76,13 @@ pub struct Request<C> {
     pub command: C,
 }
 
+impl<C> Request<C> {
+    /// The same request in another backend's words.
+    pub fn map<D>(self, translate: impl FnOnce(C) -> D) -> Request<D> {
+        Request { id: self.id, not_after: self.not_after, command: translate(self.command) }
+    }
+}
+
 /// Names one request of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u32);

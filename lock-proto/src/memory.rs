@@ -18,7 +18,7 @@ use crate::{Demand, Instant, LockName};
 
 /// What a [`LockTable`] is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Command {
     /// Take the lock, or stand in its queue.
     Enter {
@@ -53,7 +53,7 @@ pub enum Command {
 
 /// What a [`LockTable`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Reply {
     /// The lock is yours.
     Granted {

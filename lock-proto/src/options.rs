@@ -188,7 +188,7 @@ fn needs_ttl(option: &'static str) -> LockError {
 
 /// How much of a lock is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Demand {
     /// All of it: a mutex, or the write side of a reader-writer lock.
     Exclusive,

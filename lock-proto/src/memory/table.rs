@@ -119,6 +119,12 @@ impl LockTable {
         self.notices.pop_front()
     }
 
+    /// Whether [`LockTable::poll_reply`] or [`LockTable::poll_notice`] has something to tell.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.replies.is_empty() || !self.notices.is_empty()
+    }
+
     /// When time next matters to the table.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -1,0 +1,40 @@
+//! The async types of distributed-lock, for any runtime.
+//!
+//! Use `lock-tokio` or `lock-async-std`: they show everything that is here under their own names.
+
+mod acquire;
+mod handle;
+mod lock;
+mod memory;
+mod provider;
+mod reader_writer;
+mod semaphore;
+
+#[cfg(feature = "file")]
+mod file;
+
+pub use handle::{LockHandle, LostToken};
+pub use lock::Lock;
+pub use memory::{InMemoryLockProvider, InMemoryLockProviderBuilder};
+pub use provider::{BoxFuture, DistributedLock, LockProvider, connect};
+pub use reader_writer::ReaderWriterLock;
+pub use semaphore::Semaphore;
+
+#[cfg(feature = "file")]
+pub use file::{FileLockProvider, FileLockProviderBuilder};
+
+pub use lock_engine::ManualClock;
+pub use lock_proto::{
+    AcquireOptions, Backoff, Fault, FaultKind, Holder, LockError, LockInfo, LossReason, Renewal,
+};
+
+/// What most programs need: `use …::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        AcquireOptions, DistributedLock, InMemoryLockProvider, Lock, LockError, LockHandle,
+        LockProvider, LostToken, ReaderWriterLock, Semaphore, connect,
+    };
+
+    #[cfg(feature = "file")]
+    pub use crate::FileLockProvider;
+}

@@ -1,0 +1,34 @@
+//! Acquiring, on the caller's thread.
+
+use std::time::Duration;
+
+use lock_engine::{Target, tried};
+use lock_proto::{AcquireOptions, Demand, LockError};
+
+use crate::LockHandle;
+use crate::wait::wait;
+
+pub(crate) fn acquire_with(
+    target: &Target,
+    demand: Demand,
+    options: &AcquireOptions,
+) -> Result<LockHandle, LockError> {
+    let attended = target.start(demand, options)?;
+    let fence = wait(|cx| attended.poll_acquired(cx))?;
+    Ok(LockHandle::new(attended, fence))
+}
+
+pub(crate) fn acquire(
+    target: &Target,
+    demand: Demand,
+    timeout: Option<Duration>,
+) -> Result<LockHandle, LockError> {
+    acquire_with(target, demand, &AcquireOptions::new().with_timeout(timeout))
+}
+
+pub(crate) fn try_acquire(
+    target: &Target,
+    demand: Demand,
+) -> Result<Option<LockHandle>, LockError> {
+    tried(acquire(target, demand, Some(Duration::ZERO)))
+}

@@ -1,0 +1,119 @@
+//! What one lock's caller was told, and how to wake it.
+
+use std::task::{Context, Waker};
+
+use lock_proto::{Event, Instant, LockError, LossReason};
+
+use crate::Loss;
+
+/// One lock's state as its events tell it, and whoever waits for the next.
+#[derive(Debug)]
+pub(crate) struct Attendance<S> {
+    /// What the link keeps for the lock.
+    pub(crate) site: S,
+    pub(crate) outcome: Outcome,
+    pub(crate) valid_until: Option<Instant>,
+    /// Set when an extension was answered.
+    pub(crate) extended: bool,
+    pub(crate) lost: Option<LossReason>,
+    pub(crate) closed: bool,
+    /// Nobody will ask about the lock again.
+    pub(crate) abandoned: bool,
+    waker: Option<Waker>,
+    loss: Option<Loss>,
+}
+
+/// How an acquisition ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Open,
+    Acquired(Option<u64>),
+    Failed(LockError),
+}
+
+/// Whoever is to be woken once no lock is held any more; seldom more than one.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl<S> Attendance<S> {
+    pub(crate) fn new(site: S) -> Self {
+        Self {
+            site,
+            outcome: Outcome::Open,
+            valid_until: None,
+            extended: false,
+            lost: None,
+            closed: false,
+            abandoned: false,
+            waker: None,
+            loss: None,
+        }
+    }
+
+    /// Takes note of one event.
+    pub(crate) fn note(&mut self, event: Event, wakers: &mut Wakers) {
+        match event {
+            Event::Acquired { valid_until, fence } => {
+                self.valid_until = valid_until;
+                self.outcome = Outcome::Acquired(fence);
+            }
+            Event::Extended { valid_until } => {
+                self.valid_until = valid_until;
+                self.extended = true;
+            }
+            Event::Lost(reason) => self.lose(reason, wakers),
+            Event::Failed(error) => self.outcome = Outcome::Failed(error),
+            Event::Closed { .. } => self.closed = true,
+            // A kind of event that this version doesn't know tells the caller nothing.
+            _ => {}
+        }
+        wakers.add(self.waker.take());
+    }
+
+    /// The lock is no longer ours.
+    pub(crate) fn lose(&mut self, reason: LossReason, wakers: &mut Wakers) {
+        if let Some(loss) = &self.loss {
+            wakers.others.extend(loss.happen(&reason));
+        }
+        self.lost.get_or_insert(reason);
+        wakers.add(self.waker.take());
+    }
+
+    /// The news of the loss, which may have happened.
+    pub(crate) fn loss(&mut self) -> Loss {
+        let loss = self.loss.get_or_insert_default().clone();
+        if let Some(reason) = &self.lost {
+            // Nobody can have waited on a token that was not handed out before the loss.
+            let _ = loss.happen(reason);
+        }
+        loss
+    }
+
+    /// Wakes `cx` at the next event.
+    pub(crate) fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Wakers {
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        if self.first.is_none() {
+            self.first = waker;
+        } else {
+            self.others.extend(waker);
+        }
+    }
+
+    /// Runs the callers' code, so no lock may be held.
+    pub(crate) fn wake(self) {
+        for waker in self.first.into_iter().chain(self.others) {
+            waker.wake();
+        }
+    }
+}

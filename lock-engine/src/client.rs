@@ -1,0 +1,116 @@
+//! What the adapters ask of a backend, whichever it is.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lock_proto::{AcquireOptions, Demand, LockError, LockId, LockInfo};
+
+use crate::Loss;
+
+/// Where a lock is: its name, and what a provider worked out of it once for all acquisitions.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The name as the user gave it.
+    pub(crate) name: Arc<str>,
+    /// The lock file, for locks on files.
+    #[cfg(feature = "file")]
+    pub(crate) path: Option<Arc<std::path::Path>>,
+}
+
+impl Address {
+    /// The address that is nothing but a name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            #[cfg(feature = "file")]
+            path: None,
+        }
+    }
+
+    /// The name as the user gave it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// How a hold stands at the moment of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether the lock is certainly still ours.
+    pub valid: bool,
+    /// For how long it certainly stays so if nothing prolongs it; `None` where it lasts as long as
+    /// its handle.
+    pub remaining: Option<Duration>,
+}
+
+/// Every lock of one provider.
+///
+/// A lock that was started is owed exactly one [`Client::abandon`], by whoever holds its id last.
+pub trait Client: Send + Sync {
+    /// Where the lock `name` is.
+    fn locate(&self, name: &str) -> Address;
+
+    /// Begins to acquire a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidName`] and [`LockError::InvalidConfig`] for what can't be asked,
+    /// [`LockError::Cancelled`] when the provider was closed.
+    fn start(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+    ) -> Result<LockId, LockError>;
+
+    /// Drives the acquisition; its fencing token when it is ours.
+    fn poll_acquired(
+        &self,
+        lock: LockId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<u64>, LockError>>;
+
+    /// Lets go of the lock, held or not.
+    fn release(&self, lock: LockId);
+
+    /// Drives the release; an error if the lock was lost before.
+    fn poll_closed(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>>;
+
+    /// Lets go of the lock, and of all interest in it.
+    fn abandon(&self, lock: LockId);
+
+    /// Asks for the lock to stay ours for `ttl` from now.
+    fn extend(&self, lock: LockId, ttl: Duration);
+
+    /// Drives the extension.
+    fn poll_extended(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>>;
+
+    /// Looks whether the lock is still ours.
+    fn status(&self, lock: LockId) -> Status;
+
+    /// The news of the lock's loss.
+    fn loss(&self, lock: LockId) -> Loss;
+
+    /// Who holds a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Backend`] if the backend can't tell.
+    fn info(&self, address: &Address, demand: Demand) -> Result<LockInfo, LockError>;
+
+    /// The locks that the backend knows of.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Backend`] if the backend can't tell.
+    fn list(&self) -> Result<Vec<LockInfo>, LockError>;
+
+    /// Takes no more locks, cancels what waits and releases what is held.
+    fn close(&self);
+
+    /// Drives until nothing is left to clean up.
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()>;
+}

@@ -1,0 +1,441 @@
+//! The hub behind its mutex: the one loop that drives every lock.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use lock_proto::{
+    AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Machine,
+    Request, RequestId,
+};
+
+use crate::attendance::{Attendance, Outcome, Wakers};
+use crate::background::{Background, Driven};
+use crate::{Address, Client, Clock, Loss, Status};
+
+/// Carries out one backend's commands, and decides nothing.
+pub(crate) trait Link: Send + Sync + 'static {
+    /// The machine whose commands these are.
+    type Machine: Machine<Command: Send, Reply: Send> + Send;
+    /// What the link keeps for one lock.
+    type Site: Clone + Send;
+
+    /// Commands are computed, so they are carried out while the engine's mutex is held. Otherwise
+    /// they may be system calls, and it is not.
+    const PURE: bool;
+
+    /// Where the lock `name` is.
+    fn locate(&self, name: &str) -> Address;
+
+    /// A machine for one acquisition, and what belongs to it.
+    fn open(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+        now: Instant,
+    ) -> Result<(Self::Machine, Self::Site), LockError>;
+
+    /// Carries one request out; `None` if the answer comes from [`Link::poll_answer`].
+    fn carry_out(
+        &self,
+        lock: LockId,
+        site: &Self::Site,
+        request: Request<<Self::Machine as Machine>::Command>,
+        now: Instant,
+    ) -> Option<Result<<Self::Machine as Machine>::Reply, Fault>>;
+
+    /// Takes the next thing that a lock is to hear of. Called with the engine's mutex held, so that
+    /// each lock hears in order.
+    fn poll_answer(&self) -> Option<(LockId, Answer<<Self::Machine as Machine>::Reply>)>;
+
+    /// When time next matters to the link.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Lets time pass.
+    fn handle_timeout(&self, now: Instant);
+
+    /// Who holds a lock.
+    fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError>;
+
+    /// The locks that are known.
+    fn list(&self, now: Instant) -> Result<Vec<LockInfo>, LockError>;
+}
+
+/// What a link tells a lock later, or unasked.
+pub(crate) enum Answer<R> {
+    Reply(RequestId, Result<R, Fault>),
+    Loss(LossReason),
+}
+
+/// Every lock of one provider, over one [`Link`].
+pub(crate) struct Engine<L: Link> {
+    state: Mutex<State<L>>,
+    link: L,
+    clock: Clock,
+    background: OnceLock<Arc<Background>>,
+    /// For the background thread, which may not keep a provider alive.
+    me: Weak<Self>,
+}
+
+struct State<L: Link> {
+    hub: Hub<L::Machine, Attendance<L::Site>>,
+    closing: bool,
+    idle_wakers: Vec<Waker>,
+}
+
+impl<L: Link> Engine<L> {
+    /// An engine on `clock`, over the link that `link` makes for it.
+    pub(crate) fn with(clock: Clock, link: impl FnOnce(&Weak<Self>) -> L) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Self>| {
+            if let Clock::Manual(manual) = &clock {
+                let me = me.clone();
+                manual.listen(move || {
+                    if let Some(engine) = me.upgrade() {
+                        engine.tick();
+                    }
+                });
+            }
+            let state = State { hub: Hub::new(), closing: false, idle_wakers: Vec::new() };
+            Self {
+                state: Mutex::new(state),
+                link: link(me),
+                clock,
+                background: OnceLock::new(),
+                me: me.clone(),
+            }
+        })
+    }
+
+    pub(crate) fn link(&self) -> &L {
+        &self.link
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The background thread, which nudges this engine's locks.
+    pub(crate) fn background(&self) -> Result<&Arc<Background>, Fault> {
+        if let Some(background) = self.background.get() {
+            return Ok(background);
+        }
+        let background = Background::started()?;
+        background.register(self.me.clone());
+        Ok(self.background.get_or_init(|| background))
+    }
+
+    /// Lets every lock hear what the link has to tell.
+    pub(crate) fn deliver(&self) -> Result<(), Fault> {
+        self.drive(self.state(), None)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<L>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives one lock an input, and carries out what follows.
+    fn input(
+        &self,
+        lock: LockId,
+        record: impl FnOnce(&mut State<L>, Instant),
+    ) -> Result<(), Fault> {
+        let mut state = self.state();
+        record(&mut state, self.clock.now());
+        self.drive(state, Some(lock))
+    }
+
+    /// Carries out every request of `lock`, and of the locks that hear of it.
+    fn drive<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<L>>,
+        lock: Option<LockId>,
+    ) -> Result<(), Fault> {
+        let mut wakers = Wakers::default();
+        let mut others = Vec::new();
+        let mut current = lock;
+        loop {
+            if let Some(lock) = current {
+                state.note_events(lock, &mut wakers);
+                if let Some(request) = state.hub.poll_request(lock) {
+                    state = self.carry_out(state, lock, request);
+                    continue;
+                }
+                state.forget_if_over(lock, &mut wakers);
+            }
+            while let Some((other, answer)) = self.link.poll_answer() {
+                state.apply(other, answer, self.clock.now());
+                others.push(other);
+            }
+            current = others.pop();
+            if current.is_none() {
+                break;
+            }
+        }
+        let deadline = [state.hub.poll_timeout(), self.link.poll_timeout()];
+        drop(state);
+        wakers.wake();
+        self.arm(deadline.into_iter().flatten().min())
+    }
+
+    fn carry_out<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<L>>,
+        lock: LockId,
+        request: Request<<L::Machine as Machine>::Command>,
+    ) -> MutexGuard<'a, State<L>> {
+        let id = request.id;
+        let Some(site) = state.hub.attachment(lock).map(|attendance| attendance.site.clone())
+        else {
+            return state;
+        };
+        let now = self.clock.now();
+        let reply = if now > request.not_after {
+            Some(Err(Fault::not_sent("it was too late to ask")))
+        } else if L::PURE {
+            self.link.carry_out(lock, &site, request, now)
+        } else {
+            drop(state);
+            let reply = self.link.carry_out(lock, &site, request, now);
+            state = self.state();
+            reply
+        };
+        if let Some(reply) = reply {
+            state.hub.handle_reply(lock, id, reply, self.clock.now());
+        }
+        state
+    }
+
+    /// Sees to it that somebody drives when `deadline` comes.
+    fn arm(&self, deadline: Option<Instant>) -> Result<(), Fault> {
+        match (&self.clock, deadline) {
+            (Clock::System, Some(deadline)) => {
+                self.background()?.wake_by(deadline);
+                Ok(())
+            }
+            (Clock::Manual(_), _) | (_, None) => Ok(()),
+        }
+    }
+}
+
+impl<L: Link> State<L> {
+    fn note_events(&mut self, lock: LockId, wakers: &mut Wakers) {
+        while let Some(event) = self.hub.poll_event(lock) {
+            if let Some(attendance) = self.hub.attachment(lock) {
+                attendance.note(event, wakers);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        lock: LockId,
+        answer: Answer<<L::Machine as Machine>::Reply>,
+        now: Instant,
+    ) {
+        match answer {
+            Answer::Reply(id, reply) => self.hub.handle_reply(lock, id, reply, now),
+            Answer::Loss(reason) => self.hub.disconnect(lock, reason, now),
+        }
+    }
+
+    fn forget_if_over(&mut self, lock: LockId, wakers: &mut Wakers) {
+        let Some(attendance) = self.hub.attachment(lock) else { return };
+        if !attendance.closed {
+            return;
+        }
+        if attendance.abandoned {
+            self.hub.forget(lock);
+        }
+        if !self.idle_wakers.is_empty() && self.is_idle() {
+            for waker in self.idle_wakers.drain(..) {
+                wakers.add(Some(waker));
+            }
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        let locks: Vec<LockId> = self.hub.locks().collect();
+        locks.into_iter().all(|lock| self.hub.attachment(lock).is_none_or(|at| at.closed))
+    }
+}
+
+impl<L: Link> Driven for Engine<L> {
+    fn tick(&self) {
+        let now = self.clock.now();
+        self.link.handle_timeout(now);
+        // A deadline that can't be armed here is armed by the next call of a user, who is told.
+        let _ = self.deliver();
+        loop {
+            let mut state = self.state();
+            let Some(lock) = state.hub.poll_due(now) else { break };
+            let _ = self.drive(state, Some(lock));
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let hub = self.state().hub.poll_timeout();
+        [hub, self.link.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn nudge(&self, lock: LockId) {
+        let _ = self.input(lock, |state, now| state.hub.nudge(lock, now));
+    }
+}
+
+impl<L: Link> Client for Engine<L> {
+    fn locate(&self, name: &str) -> Address {
+        self.link.locate(name)
+    }
+
+    fn start(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+    ) -> Result<LockId, LockError> {
+        let now = self.clock.now();
+        let (machine, site) = self.link.open(address, demand, options, now)?;
+        let mut state = self.state();
+        if state.closing {
+            return Err(LockError::Cancelled);
+        }
+        let lock = state.hub.start(machine, Attendance::new(site), now);
+        if let Err(fault) = self.drive(state, Some(lock)) {
+            self.abandon(lock);
+            return Err(LockError::Backend(fault));
+        }
+        Ok(lock)
+    }
+
+    fn poll_acquired(
+        &self,
+        lock: LockId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<u64>, LockError>> {
+        let mut state = self.state();
+        let Some(attendance) = state.hub.attachment(lock) else {
+            return Poll::Ready(Err(LockError::Cancelled));
+        };
+        match &attendance.outcome {
+            Outcome::Acquired(fence) => Poll::Ready(Ok(*fence)),
+            Outcome::Failed(error) => Poll::Ready(Err(error.clone())),
+            Outcome::Open => {
+                attendance.wait(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn release(&self, lock: LockId) {
+        // Whatever can't be armed is not needed by a lock that is let go.
+        let _ = self.input(lock, |state, now| state.hub.release(lock, now));
+    }
+
+    fn poll_closed(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
+        let mut state = self.state();
+        let Some(attendance) = state.hub.attachment(lock) else { return Poll::Ready(Ok(())) };
+        if !attendance.closed {
+            attendance.wait(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(
+            attendance.lost.clone().map_or(Ok(()), |reason| Err(LockError::LockLost(reason))),
+        )
+    }
+
+    fn abandon(&self, lock: LockId) {
+        let _ = self.input(lock, |state, now| {
+            if let Some(attendance) = state.hub.attachment(lock) {
+                attendance.abandoned = true;
+            }
+            state.hub.release(lock, now);
+        });
+    }
+
+    fn extend(&self, lock: LockId, ttl: Duration) {
+        let _ = self.input(lock, |state, now| {
+            if let Some(attendance) = state.hub.attachment(lock) {
+                attendance.extended = false;
+            }
+            state.hub.extend(lock, ttl, now);
+        });
+    }
+
+    fn poll_extended(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
+        let mut state = self.state();
+        let Some(attendance) = state.hub.attachment(lock) else {
+            return Poll::Ready(Err(LockError::Cancelled));
+        };
+        if let Some(reason) = &attendance.lost {
+            return Poll::Ready(Err(LockError::LockLost(reason.clone())));
+        }
+        if attendance.extended {
+            return Poll::Ready(Ok(()));
+        }
+        attendance.wait(cx);
+        Poll::Pending
+    }
+
+    fn status(&self, lock: LockId) -> Status {
+        self.nudge(lock);
+        let now = self.clock.now();
+        let mut state = self.state();
+        let held = state.hub.attachment(lock).filter(|attendance| {
+            matches!(attendance.outcome, Outcome::Acquired(_))
+                && !attendance.closed
+                && attendance.lost.is_none()
+                && attendance.valid_until.is_none_or(|until| now < until)
+        });
+        let remaining = match &held {
+            Some(attendance) => attendance.valid_until.map(|until| until.since(now)),
+            None => Some(Duration::ZERO),
+        };
+        Status { valid: held.is_some(), remaining }
+    }
+
+    fn loss(&self, lock: LockId) -> Loss {
+        self.state().hub.attachment(lock).map(Attendance::loss).unwrap_or_default()
+    }
+
+    fn info(&self, address: &Address, demand: Demand) -> Result<LockInfo, LockError> {
+        self.link.info(address, demand, self.clock.now())
+    }
+
+    fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+        self.link.list(self.clock.now())
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        let mut wakers = Wakers::default();
+        let locks: Vec<LockId> = state.hub.locks().collect();
+        for &lock in &locks {
+            state.note_events(lock, &mut wakers);
+            let Some(attendance) = state.hub.attachment(lock) else { continue };
+            match attendance.outcome {
+                _ if attendance.closed || attendance.lost.is_some() => {}
+                Outcome::Open => attendance.outcome = Outcome::Failed(LockError::Cancelled),
+                Outcome::Acquired(_) => attendance.lose(LossReason::Closed, &mut wakers),
+                Outcome::Failed(_) => {}
+            }
+        }
+        drop(state);
+        wakers.wake();
+        for lock in locks {
+            self.release(lock);
+        }
+    }
+
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.is_idle() {
+            return Poll::Ready(());
+        }
+        if !state.idle_wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.idle_wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,156 @@
+//! Carries the commands of file locks to the file system and to this process's own queue.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lock_proto::file::{Command, FileLock, FileLockOptions, Reply, file_name};
+use lock_proto::memory::{self, LockTable};
+use lock_proto::{
+    AcquireOptions, Demand, Fault, Instant, Jitter, LockError, LockId, LockInfo, LockName, Request,
+    RequestId, Seed,
+};
+
+use super::info;
+use super::site::Site;
+use crate::Address;
+use crate::engine::{Answer, Engine, Link};
+
+pub(super) struct FileLink {
+    directory: Arc<Path>,
+    settings: FileLockOptions,
+    /// Where the tasks of this process queue for each file.
+    queue: Mutex<LockTable>,
+    seeds: Mutex<Jitter>,
+    engine: Weak<Engine<Self>>,
+}
+
+impl FileLink {
+    pub(super) fn new(
+        directory: Arc<Path>,
+        settings: FileLockOptions,
+        seed: &Seed,
+        engine: Weak<Engine<Self>>,
+    ) -> Self {
+        let queue = Mutex::new(LockTable::new());
+        Self { directory, settings, queue, seeds: Mutex::new(seed.jitter()), engine }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, LockTable> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seed(&self) -> Seed {
+        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = [0; 32];
+        for part in bytes.chunks_exact_mut(8) {
+            part.copy_from_slice(&seeds.next_u64().to_le_bytes());
+        }
+        Seed::from_bytes(bytes)
+    }
+
+    fn ask_queue(
+        &self,
+        lock: LockId,
+        request: Request<memory::Command>,
+        now: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        self.queue().execute(lock, request, now).map(|reply| Ok(place(reply)))
+    }
+}
+
+impl Link for FileLink {
+    type Machine = FileLock;
+    type Site = Arc<Site>;
+
+    const PURE: bool = false;
+
+    fn locate(&self, name: &str) -> Address {
+        Address { name: name.into(), path: Some(self.directory.join(file_name(name)).into()) }
+    }
+
+    fn open(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+        now: Instant,
+    ) -> Result<(FileLock, Arc<Site>), LockError> {
+        let name = LockName::new(Arc::clone(&address.name))?;
+        let site = Site::new(self.path(address), name.clone(), demand);
+        let settings = self.settings.clone();
+        let machine = FileLock::new(name, demand, options, settings, &self.seed(), now)?;
+        Ok((machine, Arc::new(site)))
+    }
+
+    fn carry_out(
+        &self,
+        lock: LockId,
+        site: &Arc<Site>,
+        request: Request<Command>,
+        now: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        let name = site.queue_name();
+        match request.command {
+            Command::Enter { demand, wait } => {
+                let enter = memory::Command::Enter { name, demand, wait, ttl: None, owner: None };
+                self.ask_queue(lock, request.map(|_| enter), now)
+            }
+            Command::Leave => {
+                let leave = memory::Command::Leave { name, demand: site.demand() };
+                self.ask_queue(lock, request.map(|_| leave), now)
+            }
+            Command::CreateDirectory => Some(site.create_directory()),
+            Command::Open(file) => Some(site.open(file)),
+            Command::TryLock(file, mode) => Some(site.with(file, |at| at.try_lock(mode))),
+            Command::Watch(file) => {
+                let engine = self.engine.upgrade()?;
+                Some(site.watch(file, &engine, lock))
+            }
+            Command::Verify(file) => Some(site.with(file, |at| at.verify())),
+            Command::Read(file) => Some(site.with(file, |at| at.read())),
+            Command::Write(file, bytes) => Some(site.with(file, |at| at.write(&bytes))),
+            Command::Remove(file) => Some(site.with(file, |at| at.remove())),
+            Command::Close(file) => Some(site.close(file)),
+        }
+    }
+
+    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
+        let (lock, id, reply): (LockId, RequestId, _) = self.queue().poll_reply()?;
+        Some((lock, Answer::Reply(id, Ok(place(reply)))))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&self, _now: Instant) {}
+
+    fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError> {
+        let name = LockName::new(Arc::clone(&address.name))?;
+        let queued = self.queue().info(&name, demand, now);
+        info::of_lock(&self.path(address), &address.name, demand, &queued)
+            .map_err(LockError::Backend)
+    }
+
+    fn list(&self, _now: Instant) -> Result<Vec<LockInfo>, LockError> {
+        info::of_directory(&self.directory).map_err(LockError::Backend)
+    }
+}
+
+impl FileLink {
+    fn path(&self, address: &Address) -> Arc<Path> {
+        address.path.clone().unwrap_or_else(|| self.directory.join(file_name(&address.name)).into())
+    }
+}
+
+/// What the queue's answer means to a file lock.
+fn place(reply: memory::Reply) -> Reply {
+    match reply {
+        memory::Reply::Busy => Reply::Busy,
+        memory::Reply::Withdrawn => Reply::Withdrawn,
+        memory::Reply::Granted { .. }
+        | memory::Reply::Extended { .. }
+        | memory::Reply::NotHeld
+        | memory::Reply::Left => Reply::Done,
+    }
+}

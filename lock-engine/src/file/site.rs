@@ -1,0 +1,275 @@
+//! The open files of one acquisition.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lock_proto::file::{File, Mode, Record, Reply};
+use lock_proto::{Demand, Fault, LockId, LockName};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::link::FileLink;
+use crate::engine::Engine;
+
+/// How often a file may vanish between two ways of opening it before that is an error.
+const MAX_OPENINGS: u32 = 64;
+
+pub(super) struct Site {
+    /// The lock file; the others stand beside it.
+    path: Arc<Path>,
+    name: LockName,
+    demand: Demand,
+    opened: Mutex<Vec<Opened>>,
+}
+
+pub(super) struct Opened {
+    file: File,
+    /// Before `descriptor`, so that a watch ends before its file is closed.
+    #[cfg(target_os = "linux")]
+    watch: Option<super::watch::Watch>,
+    descriptor: OwnedFd,
+    path: Arc<Path>,
+}
+
+impl Site {
+    pub(super) fn new(path: Arc<Path>, name: LockName, demand: Demand) -> Self {
+        Self { path, name, demand, opened: Mutex::new(Vec::new()) }
+    }
+
+    pub(super) fn demand(&self) -> Demand {
+        self.demand
+    }
+
+    /// What this process's tasks queue for.
+    pub(super) fn queue_name(&self) -> LockName {
+        self.name.clone()
+    }
+
+    pub(super) fn create_directory(&self) -> Result<Reply, Fault> {
+        self.path.parent().map_or(Ok(()), create_directory)?;
+        Ok(Reply::Done)
+    }
+
+    /// Nudges `lock` when somebody closes `file`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn watch(
+        &self,
+        file: File,
+        engine: &Arc<Engine<FileLink>>,
+        lock: LockId,
+    ) -> Result<Reply, Fault> {
+        let background = engine.background()?;
+        self.with(file, |at| {
+            let driven = Arc::downgrade(engine);
+            let watch = background.watches().watch(background, &at.descriptor, driven, lock);
+            at.watch = Some(watch.map_err(|errno| refused("watch", &at.path, errno))?);
+            Ok(Reply::Done)
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn watch(
+        &self,
+        _: File,
+        _: &Arc<Engine<FileLink>>,
+        _: LockId,
+    ) -> Result<Reply, Fault> {
+        Err(Fault::not_sent("this system doesn't tell when a file is closed"))
+    }
+
+    pub(super) fn open(&self, file: File) -> Result<Reply, Fault> {
+        let path = path_of(&self.path, file);
+        let descriptor = match open_or_create(&path) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::NOENT) => return Ok(Reply::NoDirectory),
+            Err(errno) => return Err(refused("open the lock file", &path, errno)),
+        };
+        let stat = rustix::fs::fstat(&descriptor)
+            .map_err(|errno| refused("look at the lock file", &path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let context = format!("{} is no regular file: choose another path", path.display());
+            return Err(Fault::refused(context));
+        }
+        self.opened().push(Opened {
+            file,
+            #[cfg(target_os = "linux")]
+            watch: None,
+            descriptor,
+            path,
+        });
+        Ok(Reply::Done)
+    }
+
+    /// A machine asks one thing at a time, so a file that is in use here is asked for by nobody.
+    pub(super) fn with(
+        &self,
+        file: File,
+        ask: impl FnOnce(&mut Opened) -> Result<Reply, Fault>,
+    ) -> Result<Reply, Fault> {
+        let Some(mut opened) = self.take(file) else {
+            return Err(Fault::not_sent("the lock file is not open"));
+        };
+        let answer = ask(&mut opened);
+        self.opened().push(opened);
+        answer
+    }
+
+    pub(super) fn close(&self, file: File) -> Result<Reply, Fault> {
+        drop(self.take(file));
+        Ok(Reply::Done)
+    }
+
+    fn take(&self, file: File) -> Option<Opened> {
+        let mut opened = self.opened();
+        let position = opened.iter().position(|opened| opened.file == file)?;
+        Some(opened.swap_remove(position))
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    pub(super) fn try_lock(&self, mode: Mode) -> Result<Reply, Fault> {
+        let operation = match mode {
+            Mode::Shared => FlockOperation::NonBlockingLockShared,
+            Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        loop {
+            match rustix::fs::flock(&self.descriptor, operation) {
+                Ok(()) => return Ok(Reply::Done),
+                Err(Errno::WOULDBLOCK) => return Ok(Reply::Busy),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(refused("lock", &self.path, errno)),
+            }
+        }
+    }
+
+    pub(super) fn verify(&self) -> Result<Reply, Fault> {
+        let unknown = |errno: Errno| {
+            let context = format!("the lock file {} can't be looked at", self.path.display());
+            Fault::unknown(context).with_cause(io::Error::from(errno))
+        };
+        let held = rustix::fs::fstat(&self.descriptor).map_err(unknown)?;
+        match stat(&self.path) {
+            Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
+                Ok(Reply::Done)
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Reply::Replaced),
+            Err(errno) => Err(unknown(errno)),
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Reply, Fault> {
+        let bytes = read_start(&self.descriptor)
+            .map_err(|errno| refused("read the lock file", &self.path, errno))?;
+        Ok(Reply::Contents { bytes, wall_micros: wall_micros() })
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<Reply, Fault> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::pwrite(&self.descriptor, &bytes[written..], written as u64) {
+                Ok(count) => written += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(refused("write to the lock file", &self.path, errno)),
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn remove(&self) -> Result<Reply, Fault> {
+        match rustix::fs::unlink(&*self.path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(Reply::Done),
+            Err(errno) => Err(refused("delete the lock file", &self.path, errno)),
+        }
+    }
+}
+
+/// Makes `directory` and its parents; others may be doing the same.
+pub(super) fn create_directory(directory: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(directory).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        refused("make the directory", directory, errno)
+    })
+}
+
+/// `lock_file`, or the file that stands beside it.
+pub(super) fn path_of(lock_file: &Arc<Path>, file: File) -> Arc<Path> {
+    if file == File::Lock {
+        return Arc::clone(lock_file);
+    }
+    let mut path = OsString::from(&**lock_file);
+    path.push(file.suffix());
+    PathBuf::from(path).into()
+}
+
+/// The start of an open lock file.
+pub(super) fn read_start(descriptor: impl AsFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; Record::MAX_BYTES];
+    let mut read = 0;
+    while read < bytes.len() {
+        match rustix::io::pread(&descriptor, &mut bytes[read..], read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+pub(super) fn wall_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Without following a symbolic link in the last place.
+pub(super) fn stat(path: &Path) -> Result<Stat, Errno> {
+    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Opens what is there before it creates: in a sticky directory Linux refuses to "create" a file
+/// that somebody else owns (`fs.protected_regular`).
+fn open_or_create(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags =
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    for _ in 0..MAX_OPENINGS {
+        match rustix::fs::open(path, flags, mode) {
+            Err(Errno::NOENT) => {}
+            opened => return opened,
+        }
+        match rustix::fs::open(path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Err(Errno::EXIST) => {}
+            created => return created,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// What could not be done with a file, and what to do about it.
+pub(super) fn refused(what: &str, path: &Path, errno: Errno) -> Fault {
+    let advice = match errno {
+        Errno::ACCESS | Errno::PERM => "this user needs the right to read and write it",
+        Errno::ROFS => "the file system is read-only: choose another directory",
+        Errno::NOSPC | Errno::DQUOT => "free some space, or choose another directory",
+        Errno::MFILE | Errno::NFILE => "raise the limit on open files (ulimit -n)",
+        Errno::LOOP => "it is a symbolic link, which somebody may have planted: remove it",
+        Errno::ISDIR => "it is a directory: choose another path",
+        Errno::NOTDIR | Errno::EXIST => "a part of the path is a file and no directory",
+        Errno::NAMETOOLONG => "the path is too long: choose a shorter directory",
+        Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS => {
+            "the file system has no flock: choose another directory"
+        }
+        _ => "see the cause",
+    };
+    Fault::refused(format!("can't {what} {}: {advice}", path.display()))
+        .with_cause(io::Error::from(errno))
+}

@@ -1,0 +1,33 @@
+//! What the adapters share and no runtime is needed for: the clock, the seed, the hub behind its
+//! mutex, the background thread, and the links that carry commands out.
+//!
+//! Users never name this crate: `lock-tokio`, `lock-async-std` and `lock-blocking` show what is
+//! meant for them.
+//!
+//! **Who waits, drives.** A caller carries out the requests of its own lock, in [`Client`]'s
+//! methods, on its own thread; it registers a waker only when there is nothing left to do but wait.
+//! What nobody waits for is driven by the one background thread of the process, which is started
+//! when the first deadline or watched file needs it.
+
+mod attendance;
+mod background;
+mod client;
+mod clock;
+mod engine;
+mod loss;
+mod memory;
+mod target;
+mod url;
+
+#[cfg(feature = "file")]
+mod file;
+
+pub use client::{Address, Client, Status};
+pub use clock::{Clock, ManualClock};
+pub use loss::Loss;
+pub use memory::Memory;
+pub use target::{Attended, Target, tried};
+pub use url::Endpoint;
+
+#[cfg(feature = "file")]
+pub use file::{FileOptions, Files, open as open_files};
