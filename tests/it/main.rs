@@ -1,0 +1,3 @@
+//! The proofs of this project.
+
+mod exhaustive;

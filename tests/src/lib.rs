@@ -1,0 +1,8 @@
+//! What proves this project: the contract of a machine, checked; every short life of one; and
+//! worlds of several processes whose schedule is a string of bytes.
+
+pub mod check;
+pub mod entropy;
+pub mod explore;
+pub mod service;
+pub mod trace;

@@ -1,0 +1,4 @@
+//! What the machines talk to.
+
+pub mod file;
+pub mod memory;
