@@ -127,7 +127,7 @@ impl<L: Link> Engine<L> {
 
     /// Lets every lock hear what the link has to tell.
     pub(crate) fn deliver(&self) -> Result<(), Fault> {
-        self.drive(self.state(), None)
+        self.drive(self.state(), None, self.clock.now())
     }
 
     fn state(&self) -> MutexGuard<'_, State<L>> {
@@ -141,8 +141,9 @@ impl<L: Link> Engine<L> {
         record: impl FnOnce(&mut State<L>, Instant),
     ) -> Result<(), Fault> {
         let mut state = self.state();
-        record(&mut state, self.clock.now());
-        self.drive(state, Some(lock))
+        let now = self.clock.now();
+        record(&mut state, now);
+        self.drive(state, Some(lock), now)
     }
 
     /// Carries out every request of `lock`, and of the locks that hear of it.
@@ -150,6 +151,7 @@ impl<L: Link> Engine<L> {
         &'a self,
         mut state: MutexGuard<'a, State<L>>,
         lock: Option<LockId>,
+        mut now: Instant,
     ) -> Result<(), Fault> {
         let mut wakers = Wakers::default();
         let mut others = Vec::new();
@@ -158,13 +160,13 @@ impl<L: Link> Engine<L> {
             if let Some(lock) = current {
                 state.note_events(lock, &mut wakers);
                 if let Some(request) = state.hub.poll_request(lock) {
-                    state = self.carry_out(state, lock, request);
+                    state = self.carry_out(state, lock, request, &mut now);
                     continue;
                 }
                 state.forget_if_over(lock, &mut wakers);
             }
             while let Some((other, answer)) = self.link.poll_answer() {
-                state.apply(other, answer, self.clock.now());
+                state.apply(other, answer, now);
                 others.push(other);
             }
             current = others.pop();
@@ -183,25 +185,27 @@ impl<L: Link> Engine<L> {
         mut state: MutexGuard<'a, State<L>>,
         lock: LockId,
         request: Request<<L::Machine as Machine>::Command>,
+        now: &mut Instant,
     ) -> MutexGuard<'a, State<L>> {
         let id = request.id;
         let Some(site) = state.hub.attachment(lock).map(|attendance| attendance.site.clone())
         else {
             return state;
         };
-        let now = self.clock.now();
-        let reply = if now > request.not_after {
+        let reply = if *now > request.not_after {
             Some(Err(Fault::not_sent("it was too late to ask")))
         } else if L::PURE {
-            self.link.carry_out(lock, &site, request, now)
+            self.link.carry_out(lock, &site, request, *now)
         } else {
             drop(state);
-            let reply = self.link.carry_out(lock, &site, request, now);
+            let reply = self.link.carry_out(lock, &site, request, *now);
+            // What is computed takes no time; a system call may.
+            *now = self.clock.now();
             state = self.state();
             reply
         };
         if let Some(reply) = reply {
-            state.hub.handle_reply(lock, id, reply, self.clock.now());
+            state.hub.handle_reply(lock, id, reply, *now);
         }
         state
     }
@@ -269,7 +273,7 @@ impl<L: Link> Driven for Engine<L> {
         loop {
             let mut state = self.state();
             let Some(lock) = state.hub.poll_due(now) else { break };
-            let _ = self.drive(state, Some(lock));
+            let _ = self.drive(state, Some(lock), now);
         }
     }
 
@@ -301,7 +305,7 @@ impl<L: Link> Client for Engine<L> {
             return Err(LockError::Cancelled);
         }
         let lock = state.hub.start(machine, Attendance::new(site), now);
-        if let Err(fault) = self.drive(state, Some(lock)) {
+        if let Err(fault) = self.drive(state, Some(lock), now) {
             self.abandon(lock);
             return Err(LockError::Backend(fault));
         }
