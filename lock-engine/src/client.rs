@@ -13,9 +13,24 @@ use crate::Loss;
 pub struct Address {
     /// The name as the user gave it.
     pub(crate) name: Arc<str>,
-    /// The lock file, for locks on files.
     #[cfg(feature = "file")]
-    pub(crate) path: Option<Arc<std::path::Path>>,
+    pub(crate) file: Option<FilePlace>,
+}
+
+/// The lock file of a lock on files.
+#[cfg(feature = "file")]
+#[derive(Clone, Debug)]
+pub(crate) struct FilePlace {
+    pub(crate) path: Arc<std::path::Path>,
+    /// What this process's tasks queue for: the path, as text that no other path has.
+    pub(crate) queue: Arc<str>,
+}
+
+#[cfg(feature = "file")]
+impl FilePlace {
+    pub(crate) fn new(path: std::path::PathBuf) -> Self {
+        Self { queue: format!("{path:?}").into(), path: path.into() }
+    }
 }
 
 impl Address {
@@ -24,7 +39,7 @@ impl Address {
         Self {
             name: name.into(),
             #[cfg(feature = "file")]
-            path: None,
+            file: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lock_proto::Instant;
@@ -53,28 +53,34 @@ pub struct ManualClock {
 #[derive(Default)]
 struct ManualState {
     nanos: AtomicU64,
-    listener: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+    listeners: Mutex<Vec<Listener>>,
 }
+
+/// Is told of each move; says whether it wants to hear of the next.
+type Listener = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl ManualClock {
     /// Moves the clock by `duration`; what falls due has happened when this returns.
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.state.nanos.fetch_add(nanos, Ordering::SeqCst);
-        let listener = self.state.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tick) = &*listener {
-            tick();
-        }
+        // Whoever is told may move the clock again.
+        let listeners = self.listeners().clone();
+        let gone: Vec<_> = listeners.into_iter().filter(|listener| !listener()).collect();
+        self.listeners().retain(|known| !gone.iter().any(|gone| Arc::ptr_eq(known, gone)));
     }
 
     pub(crate) fn now(&self) -> Instant {
         Instant::from_nanos(self.state.nanos.load(Ordering::SeqCst))
     }
 
-    /// Calls `tick` after each move.
-    pub(crate) fn listen(&self, tick: impl Fn() + Send + Sync + 'static) {
-        let mut listener = self.state.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        *listener = Some(Box::new(tick));
+    /// Calls `tick` after each move, as long as it answers yes.
+    pub(crate) fn listen(&self, tick: impl Fn() -> bool + Send + Sync + 'static) {
+        self.listeners().push(Arc::new(tick));
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.state.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -91,9 +91,11 @@ impl<L: Link> Engine<L> {
             if let Clock::Manual(manual) = &clock {
                 let me = me.clone();
                 manual.listen(move || {
-                    if let Some(engine) = me.upgrade() {
+                    let engine = me.upgrade();
+                    engine.is_some_and(|engine| {
                         engine.tick();
-                    }
+                        true
+                    })
                 });
             }
             let state = State { hub: Hub::new(), closing: false, idle_wakers: Vec::new() };

@@ -16,6 +16,7 @@ use lock_proto::file::{FileLockOptions, Identity};
 use lock_proto::{Fault, LockError, Seed};
 use rustix::fs::{Mode, OFlags};
 
+use crate::client::FilePlace;
 use crate::engine::Engine;
 use crate::{Address, Client, Clock};
 use link::FileLink;
@@ -89,7 +90,7 @@ impl Files {
     #[must_use]
     pub fn locate_path(&self, path: &Path) -> Address {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Address { name: path.to_string_lossy().into(), path: Some(path.into()) }
+        Address { name: path.to_string_lossy().into(), file: Some(FilePlace::new(path)) }
     }
 }
 

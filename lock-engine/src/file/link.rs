@@ -13,6 +13,7 @@ use lock_proto::{
 use super::info;
 use super::site::Site;
 use crate::Address;
+use crate::client::FilePlace;
 use crate::engine::{Answer, Engine, Link};
 
 pub(super) struct FileLink {
@@ -65,7 +66,7 @@ impl Link for FileLink {
     const PURE: bool = false;
 
     fn locate(&self, name: &str) -> Address {
-        Address { name: name.into(), path: Some(self.directory.join(file_name(name)).into()) }
+        Address { name: name.into(), file: Some(self.place(name)) }
     }
 
     fn open(
@@ -76,7 +77,8 @@ impl Link for FileLink {
         now: Instant,
     ) -> Result<(FileLock, Arc<Site>), LockError> {
         let name = LockName::new(Arc::clone(&address.name))?;
-        let site = Site::new(self.path(address), name.clone(), demand);
+        let place = self.place_of(address);
+        let site = Site::new(place.path, LockName::new(place.queue)?, demand);
         let settings = self.settings.clone();
         let machine = FileLock::new(name, demand, options, settings, &self.seed(), now)?;
         Ok((machine, Arc::new(site)))
@@ -89,7 +91,7 @@ impl Link for FileLink {
         request: Request<Command>,
         now: Instant,
     ) -> Option<Result<Reply, Fault>> {
-        let name = site.queue_name();
+        let name = site.queue();
         match request.command {
             Command::Enter { demand, wait } => {
                 let enter = memory::Command::Enter { name, demand, wait, ttl: None, owner: None };
@@ -126,10 +128,9 @@ impl Link for FileLink {
     fn handle_timeout(&self, _now: Instant) {}
 
     fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError> {
-        let name = LockName::new(Arc::clone(&address.name))?;
-        let queued = self.queue().info(&name, demand, now);
-        info::of_lock(&self.path(address), &address.name, demand, &queued)
-            .map_err(LockError::Backend)
+        let place = self.place_of(address);
+        let queued = self.queue().info(&LockName::new(place.queue)?, demand, now);
+        info::of_lock(&place.path, &address.name, demand, &queued).map_err(LockError::Backend)
     }
 
     fn list(&self, _now: Instant) -> Result<Vec<LockInfo>, LockError> {
@@ -138,8 +139,12 @@ impl Link for FileLink {
 }
 
 impl FileLink {
-    fn path(&self, address: &Address) -> Arc<Path> {
-        address.path.clone().unwrap_or_else(|| self.directory.join(file_name(&address.name)).into())
+    fn place_of(&self, address: &Address) -> FilePlace {
+        address.file.clone().unwrap_or_else(|| self.place(&address.name))
+    }
+
+    fn place(&self, name: &str) -> FilePlace {
+        FilePlace::new(self.directory.join(file_name(name)))
     }
 }
 

@@ -21,7 +21,7 @@ const MAX_OPENINGS: u32 = 64;
 pub(super) struct Site {
     /// The lock file; the others stand beside it.
     path: Arc<Path>,
-    name: LockName,
+    queue: LockName,
     demand: Demand,
     opened: Mutex<Vec<Opened>>,
 }
@@ -36,8 +36,8 @@ pub(super) struct Opened {
 }
 
 impl Site {
-    pub(super) fn new(path: Arc<Path>, name: LockName, demand: Demand) -> Self {
-        Self { path, name, demand, opened: Mutex::new(Vec::new()) }
+    pub(super) fn new(path: Arc<Path>, queue: LockName, demand: Demand) -> Self {
+        Self { path, queue, demand, opened: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn demand(&self) -> Demand {
@@ -45,8 +45,8 @@ impl Site {
     }
 
     /// What this process's tasks queue for.
-    pub(super) fn queue_name(&self) -> LockName {
-        self.name.clone()
+    pub(super) fn queue(&self) -> LockName {
+        self.queue.clone()
     }
 
     pub(super) fn create_directory(&self) -> Result<Reply, Fault> {

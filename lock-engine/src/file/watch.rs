@@ -11,6 +11,10 @@ use rustix::io::Errno;
 
 use crate::background::{Background, Driven};
 
+/// Closes that are read at once, so that somebody who closes files without end can't keep the thread
+/// from its deadlines.
+const MAX_EVENTS: usize = 1024;
+
 /// The process's one inotify descriptor: closing one costs more than all its watches.
 pub(crate) struct Watches {
     inotify: OwnedFd,
@@ -58,7 +62,8 @@ impl Watches {
         let mut overflowed = false;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
-        while let Ok(event) = events.next() {
+        for _ in 0..MAX_EVENTS {
+            let Ok(event) = events.next() else { break };
             overflowed |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
             descriptors.push(event.wd());
         }
