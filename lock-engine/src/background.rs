@@ -40,6 +40,9 @@ struct Plan {
     /// Until when the thread sleeps; while it is awake, the beginning of time, because it plans
     /// anew before it sleeps.
     sleeping_until: Instant,
+    /// The deadline for which the thread was last woken. It is kept although its lock may be gone
+    /// by then: locks that come and go would otherwise wake the thread once each.
+    woken_for: Instant,
     driven: Vec<Weak<dyn Driven>>,
 }
 
@@ -70,7 +73,11 @@ impl Background {
             rustix::io::ioctl_fionbio(end, true)?;
         }
         let background = Arc::new(Self {
-            plan: Mutex::new(Plan { sleeping_until: Instant::ZERO, driven: Vec::new() }),
+            plan: Mutex::new(Plan {
+                sleeping_until: Instant::ZERO,
+                woken_for: Instant::ZERO,
+                driven: Vec::new(),
+            }),
             doorbell,
             #[cfg(all(feature = "file", target_os = "linux"))]
             watches: crate::file::Watches::new()?,
@@ -104,6 +111,7 @@ impl Background {
 
     fn wake(&self, plan: &mut Plan, deadline: Instant) {
         plan.sleeping_until = plan.sleeping_until.min(deadline);
+        plan.woken_for = deadline;
         // A pipe that is full wakes the thread as well.
         let _ = (&self.doorbell).write(&[0]);
     }
@@ -146,7 +154,9 @@ impl Background {
     fn plan_sleep(&self) -> Option<Instant> {
         let mut plan = self.plan();
         let driven: Vec<_> = plan.driven.iter().filter_map(Weak::upgrade).collect();
-        let deadline = driven.iter().filter_map(|driven| driven.poll_timeout()).min();
+        let woken_for = Some(plan.woken_for).filter(|at| *at > Clock::System.now());
+        let deadlines = driven.iter().filter_map(|driven| driven.poll_timeout());
+        let deadline = deadlines.chain(woken_for).min();
         plan.sleeping_until = deadline.unwrap_or(Instant::FAR_FUTURE);
         drop(plan);
         deadline

@@ -18,6 +18,9 @@ use crate::engine::Engine;
 /// How often a file may vanish between two ways of opening it before that is an error.
 const MAX_OPENINGS: u32 = 64;
 
+/// Bytes of a record whose name and owner are not unusually long.
+const ORDINARY_RECORD: usize = 512;
+
 pub(super) struct Site {
     /// The lock file; the others stand beside it.
     path: Arc<Path>,
@@ -33,6 +36,8 @@ pub(super) struct Opened {
     watch: Option<super::watch::Watch>,
     descriptor: OwnedFd,
     path: Arc<Path>,
+    /// Device and number, which an open file keeps.
+    inode: (u64, u64),
 }
 
 impl Site {
@@ -100,6 +105,7 @@ impl Site {
             watch: None,
             descriptor,
             path,
+            inode: inode(&stat),
         });
         Ok(Reply::Done)
     }
@@ -151,17 +157,13 @@ impl Opened {
     }
 
     pub(super) fn verify(&self) -> Result<Reply, Fault> {
-        let unknown = |errno: Errno| {
-            let context = format!("the lock file {} can't be looked at", self.path.display());
-            Fault::unknown(context).with_cause(io::Error::from(errno))
-        };
-        let held = rustix::fs::fstat(&self.descriptor).map_err(unknown)?;
         match stat(&self.path) {
-            Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
-                Ok(Reply::Done)
-            }
+            Ok(named) if inode(&named) == self.inode => Ok(Reply::Done),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Reply::Replaced),
-            Err(errno) => Err(unknown(errno)),
+            Err(errno) => {
+                let context = format!("the lock file {} can't be looked at", self.path.display());
+                Err(Fault::unknown(context).with_cause(io::Error::from(errno)))
+            }
         }
     }
 
@@ -209,20 +211,22 @@ pub(super) fn path_of(lock_file: &Arc<Path>, file: File) -> Arc<Path> {
     PathBuf::from(path).into()
 }
 
-/// The start of an open lock file.
+/// The start of an open lock file; one call reads all of an ordinary record.
 pub(super) fn read_start(descriptor: impl AsFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; Record::MAX_BYTES];
+    let mut bytes = vec![0; ORDINARY_RECORD];
     let mut read = 0;
-    while read < bytes.len() {
+    loop {
         match rustix::io::pread(&descriptor, &mut bytes[read..], read as u64) {
-            Ok(0) => break,
             Ok(count) => read += count,
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         }
+        if read < bytes.len() || read == Record::MAX_BYTES {
+            bytes.truncate(read);
+            return Ok(bytes);
+        }
+        bytes.resize(Record::MAX_BYTES, 0);
     }
-    bytes.truncate(read);
-    Ok(bytes)
 }
 
 pub(super) fn wall_micros() -> u64 {
@@ -231,8 +235,12 @@ pub(super) fn wall_micros() -> u64 {
 }
 
 /// Without following a symbolic link in the last place.
-pub(super) fn stat(path: &Path) -> Result<Stat, Errno> {
+fn stat(path: &Path) -> Result<Stat, Errno> {
     rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn inode(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Opens what is there before it creates: in a sticky directory Linux refuses to "create" a file
