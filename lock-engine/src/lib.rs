@@ -9,6 +9,9 @@
 //! What nobody waits for is driven by the one background thread of the process, which is started
 //! when the first deadline or watched file needs it.
 
+#[cfg(not(unix))]
+compile_error!("distributed-lock needs a Unix system; it is tested on Linux");
+
 mod attendance;
 mod background;
 mod client;

@@ -1,5 +1,7 @@
 //! Which backend a URL names.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use lock_proto::LockError;
@@ -49,13 +51,7 @@ fn directory(rest: &str) -> Result<PathBuf, LockError> {
     if bytes.contains(&0) {
         return Err(invalid("a directory can't have a NUL in its name"));
     }
-    Ok(path_of(bytes))
-}
-
-#[cfg(unix)]
-fn path_of(bytes: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt as _;
-    std::ffi::OsString::from_vec(bytes).into()
+    Ok(OsString::from_vec(bytes).into())
 }
 
 fn invalid(problem: &'static str) -> LockError {
