@@ -1,3 +1,4 @@
 //! The proofs of this project.
 
 mod exhaustive;
+mod sim;

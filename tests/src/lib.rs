@@ -4,5 +4,8 @@
 pub mod check;
 pub mod entropy;
 pub mod explore;
+pub mod seeds;
 pub mod service;
+pub mod sightings;
 pub mod trace;
+pub mod world;

@@ -1,4 +1,5 @@
 //! What the machines talk to.
 
+pub mod disk;
 pub mod file;
 pub mod memory;

@@ -17,16 +17,10 @@ impl Trace {
         self.steps.push(step());
     }
 
-    /// How many steps were recorded.
+    /// All of them.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Whether nothing was recorded.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+    pub fn steps(&self) -> &[String] {
+        &self.steps
     }
 }
 

@@ -1,0 +1,72 @@
+//! Running one simulation on many seeds, and shortening what fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::entropy::Entropy;
+use crate::sightings::Sightings;
+use crate::trace::Trace;
+
+/// The bytes of one schedule.
+const LENGTH: usize = 600;
+
+/// A simulation: a schedule in, what happened out; it panics when an invariant is violated.
+pub type Simulation = fn(Entropy, &mut Sightings) -> Trace;
+
+/// Runs `simulation` on seeds 0 to `count`, or on `LOCK_SIM_SEED` alone, and says what was seen;
+/// `None` if only one seed was asked for.
+///
+/// # Panics
+///
+/// If a seed fails: with its number, and the steps of its shortest failing schedule.
+pub fn run_seeds(count: u64, simulation: Simulation) -> Option<Sightings> {
+    let mut sightings = Sightings::default();
+    if let Some(seed) = chosen_seed() {
+        replay(seed, simulation);
+        return None;
+    }
+    for seed in 0..count {
+        if fails(seed, LENGTH, simulation, &mut sightings) {
+            replay(seed, simulation);
+        }
+    }
+    Some(sightings)
+}
+
+/// The first of the seeds 0 to `count` that fails.
+pub fn first_failing_seed(count: u64, simulation: Simulation) -> Option<u64> {
+    (0..count).find(|seed| fails(*seed, LENGTH, simulation, &mut Sightings::default()))
+}
+
+/// Whether equal schedules lead to equal runs.
+pub fn is_deterministic(seed: u64, simulation: Simulation) -> bool {
+    let run = || simulation(Entropy::from_seed(seed, LENGTH), &mut Sightings::default());
+    run().steps() == run().steps()
+}
+
+fn chosen_seed() -> Option<u64> {
+    let text = std::env::var("LOCK_SIM_SEED").ok()?;
+    Some(text.parse().expect("LOCK_SIM_SEED is a number"))
+}
+
+fn fails(seed: u64, length: usize, simulation: Simulation, sightings: &mut Sightings) -> bool {
+    let entropy = Entropy::from_seed(seed, length);
+    catch_unwind(AssertUnwindSafe(|| simulation(entropy, sightings))).is_err()
+}
+
+/// Runs the shortest failing schedule of `seed` for all to see.
+#[expect(clippy::print_stderr, reason = "the seed is for whoever reads the failed test")]
+fn replay(seed: u64, simulation: Simulation) {
+    let (mut passes, mut fails_at) = (0, LENGTH);
+    while passes + 1 < fails_at {
+        let middle = usize::midpoint(passes, fails_at);
+        if fails(seed, middle, simulation, &mut Sightings::default()) {
+            fails_at = middle;
+        } else {
+            passes = middle;
+        }
+    }
+    eprintln!(
+        "LOCK_SIM_SEED={seed} replays this; its shortest failing schedule has {fails_at} bytes"
+    );
+    simulation(Entropy::from_seed(seed, fails_at), &mut Sightings::default());
+}
