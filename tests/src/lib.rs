@@ -4,6 +4,7 @@
 pub mod check;
 pub mod entropy;
 pub mod explore;
+pub mod memory_world;
 pub mod seeds;
 pub mod service;
 pub mod sightings;

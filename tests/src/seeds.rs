@@ -25,16 +25,19 @@ pub fn run_seeds(count: u64, simulation: Simulation) -> Option<Sightings> {
         return None;
     }
     for seed in 0..count {
-        if fails(seed, LENGTH, simulation, &mut sightings) {
+        if failure(seed, LENGTH, simulation, &mut sightings).is_some() {
             replay(seed, simulation);
         }
     }
     Some(sightings)
 }
 
-/// The first of the seeds 0 to `count` that fails.
-pub fn first_failing_seed(count: u64, simulation: Simulation) -> Option<u64> {
-    (0..count).find(|seed| fails(*seed, LENGTH, simulation, &mut Sightings::default()))
+/// The first of the seeds 0 to `count` that violates the invariant called `violated`.
+pub fn first_violation(count: u64, violated: &str, simulation: Simulation) -> Option<u64> {
+    (0..count).find(|seed| {
+        let failure = failure(*seed, LENGTH, simulation, &mut Sightings::default());
+        failure.is_some_and(|message| message.starts_with(violated))
+    })
 }
 
 /// Whether equal schedules lead to equal runs.
@@ -48,9 +51,19 @@ fn chosen_seed() -> Option<u64> {
     Some(text.parse().expect("LOCK_SIM_SEED is a number"))
 }
 
-fn fails(seed: u64, length: usize, simulation: Simulation, sightings: &mut Sightings) -> bool {
+/// Why a schedule fails, if it does.
+fn failure(
+    seed: u64,
+    length: usize,
+    simulation: Simulation,
+    sightings: &mut Sightings,
+) -> Option<String> {
     let entropy = Entropy::from_seed(seed, length);
-    catch_unwind(AssertUnwindSafe(|| simulation(entropy, sightings))).is_err()
+    let outcome = catch_unwind(AssertUnwindSafe(|| simulation(entropy, sightings)));
+    let panic = outcome.err()?;
+    let formatted = panic.downcast_ref::<String>().cloned();
+    let plain = || panic.downcast_ref::<&str>().map(|message| String::from(*message));
+    Some(formatted.or_else(plain).unwrap_or_default())
 }
 
 /// Runs the shortest failing schedule of `seed` for all to see.
@@ -59,7 +72,7 @@ fn replay(seed: u64, simulation: Simulation) {
     let (mut passes, mut fails_at) = (0, LENGTH);
     while passes + 1 < fails_at {
         let middle = usize::midpoint(passes, fails_at);
-        if fails(seed, middle, simulation, &mut Sightings::default()) {
+        if failure(seed, middle, simulation, &mut Sightings::default()).is_some() {
             fails_at = middle;
         } else {
             passes = middle;
