@@ -180,10 +180,10 @@ fn time_that_is_up_in_the_queue_ends_the_wait() {
 }
 
 #[test]
-fn time_that_is_up_while_resting_ends_the_wait() {
+fn time_that_is_up_while_resting_ends_the_wait_after_a_last_try() {
     check(
         mutex(within_a_second()),
-        &format!("{CONTENDED} +900ms next done done"),
+        &format!("{CONTENDED} +900ms next busy done done"),
         expect![[r#"
             0.000    start        enter the queue
             0.000    done         open file
@@ -191,9 +191,30 @@ fn time_that_is_up_while_resting_ends_the_wait() {
             0.000    busy         watch file
             0.000    done         lock file exclusive
             0.000    busy
-            1000.000 Budget       [timed out after 1s], close file
+            1000.000 Budget       lock file exclusive
+            1000.000 busy         [timed out after 1s], close file
             1000.000 done         leave the queue
             1000.000 done         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_lock_that_came_free_unnoticed_is_found_by_the_last_try() {
+    check(
+        mutex(within_a_second()),
+        &format!("{CONTENDED} +900ms next done done foreign"),
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    done         open file
+            0.000    done         lock file exclusive
+            0.000    busy         watch file
+            0.000    done         lock file exclusive
+            0.000    busy
+            1000.000 Budget       lock file exclusive
+            1000.000 done         verify file
+            1000.000 done         read file
+            1000.000 foreign      [acquired]
         "#]],
     );
 }
