@@ -150,6 +150,9 @@ impl Claims {
         if self.owned() == self.wanted as usize {
             return self.next_to_finish();
         }
+        if let Some(stale) = self.claims.iter().find(|claim| claim.state == ClaimState::Stale) {
+            return Outcome::Next(Step::Close(stale.file));
+        }
         if self.queue_at_gate
             && let Some(outcome) = self.next_at_gate()
         {
@@ -240,11 +243,22 @@ impl Claims {
         })
     }
 
-    /// After a rest: what was refused may be free.
+    /// After a rest: what was refused may be free, and the gate may have been deleted.
     pub(super) fn try_again(&mut self) {
         for claim in &mut self.claims {
             if claim.state == ClaimState::Busy {
                 claim.state = ClaimState::Open;
+            } else if claim.file == File::Gate && claim.state == ClaimState::Owned {
+                claim.state = ClaimState::Locked;
+            }
+        }
+    }
+
+    /// Somebody else may be behind a new gate and wait for what we have.
+    fn give_permits_back(&mut self) {
+        for claim in &mut self.claims {
+            if claim.state == ClaimState::Owned {
+                claim.state = ClaimState::Stale;
             }
         }
     }
@@ -311,6 +325,9 @@ impl Claims {
             (Step::Verify(file), _) => {
                 self.reopenings += 1;
                 self.set(file, ClaimState::Stale);
+                if file == File::Gate {
+                    self.give_permits_back();
+                }
             }
             (Step::Probe(_), reply) => return *reply == Reply::Replaced,
             (Step::Write(file), _) => {

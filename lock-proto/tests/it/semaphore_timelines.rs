@@ -113,7 +113,7 @@ fn a_waiter_behind_the_gate_keeps_every_permit_open_and_watched() {
         semaphore(1, 2, AcquireOptions::new()),
         &format!(
             "{GATE} done busy done done busy done done busy done busy done busy done busy \
-             +9ms nudge busy done done empty done done done release done done"
+             +9ms nudge done busy done done empty done done done release done done"
         ),
         expect![[r#"
             0.000    start        enter the queue
@@ -135,7 +135,8 @@ fn a_waiter_behind_the_gate_keeps_every_permit_open_and_watched() {
             0.000    busy         watch permit 1
             0.000    done         lock permit 1 exclusive
             0.000    busy
-            9.000    nudge        lock permit 0 exclusive
+            9.000    nudge        verify gate
+            9.000    done         lock permit 0 exclusive
             9.000    busy         lock permit 1 exclusive
             9.000    done         verify permit 1
             9.000    done         read permit 1
@@ -155,7 +156,7 @@ fn a_waiter_of_two_permits_keeps_the_first_while_it_waits_for_the_second() {
     check(
         semaphore(2, 2, AcquireOptions::new()),
         &format!(
-            "{GATE} done done done done busy done done busy done busy +9ms nudge done done \
+            "{GATE} done done done done busy done done busy done busy +9ms nudge done done done \
              empty done empty done done release done done done"
         ),
         expect![[r#"
@@ -174,7 +175,8 @@ fn a_waiter_of_two_permits_keeps_the_first_while_it_waits_for_the_second() {
             0.000    busy         watch permit 1
             0.000    done         lock permit 1 exclusive
             0.000    busy
-            9.000    nudge        lock permit 1 exclusive
+            9.000    nudge        verify gate
+            9.000    done         lock permit 1 exclusive
             9.000    done         verify permit 1
             9.000    done         read permit 0
             9.000    empty        write permit 0 with fence 1009000
@@ -278,6 +280,47 @@ fn a_replaced_gate_is_opened_again() {
             0.000    empty        write permit 0 with fence 1000000
             0.000    done         close gate
             0.000    done         [acquired]
+        "#]],
+    );
+}
+
+#[test]
+fn a_gate_that_is_replaced_while_permits_are_waited_for_costs_those_that_are_had() {
+    // Two takers of two permits, each behind a gate of its own, once waited for one another.
+    check(
+        semaphore(2, 2, AcquireOptions::new()),
+        &format!(
+            "{GATE} done done done done busy done done busy done busy \
+             next replaced done done done busy done busy release done done done"
+        ),
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    done         open gate
+            0.000    done         lock gate exclusive
+            0.000    done         verify gate
+            0.000    done         open permit 0
+            0.000    done         lock permit 0 exclusive
+            0.000    done         verify permit 0
+            0.000    done         open permit 1
+            0.000    done         lock permit 1 exclusive
+            0.000    busy         close permit 1
+            0.000    done         open permit 1
+            0.000    done         lock permit 1 exclusive
+            0.000    busy         watch permit 1
+            0.000    done         lock permit 1 exclusive
+            0.000    busy
+            1000.000 Retry        verify gate
+            1000.000 replaced     close gate
+            1000.000 done         close permit 0
+            1000.000 done         open gate
+            1000.000 done         lock gate exclusive
+            1000.000 busy         watch gate
+            1000.000 done         lock gate exclusive
+            1000.000 busy
+            1000.000 release      close gate
+            1000.000 done         close permit 1
+            1000.000 done         leave the queue
+            1000.000 done         [closed]
         "#]],
     );
 }
