@@ -1,0 +1,29 @@
+//! A lock is released when its handle goes out of scope, also on the way out of an error.
+
+#![expect(clippy::print_stdout, reason = "an example talks")]
+
+use lock_blocking::prelude::*;
+
+fn main() -> Result<(), LockError> {
+    let provider = InMemoryLockProvider::new();
+    let lock = provider.create_lock("lock_key");
+
+    // Use a block to limit the lock's life.
+    {
+        // The _ prefix says that only its drop matters. A plain _ would drop it at once.
+        let _handle = lock.acquire(None)?;
+        assert!(lock.is_locked()?);
+    }
+    assert!(!lock.is_locked()?);
+
+    assert!(fails_while_it_holds(&lock).is_err());
+    assert!(!lock.is_locked()?);
+
+    println!("Nobody released it, and it is free");
+    Ok(())
+}
+
+fn fails_while_it_holds(lock: &Lock) -> Result<(), Box<dyn std::error::Error>> {
+    let _handle = lock.acquire(None)?;
+    Err("something else went wrong".into())
+}
