@@ -11,6 +11,7 @@ mod claims;
 mod lock;
 mod name;
 mod record;
+mod step;
 
 pub use lock::{FileLock, FileLockOptions};
 pub use name::file_name;

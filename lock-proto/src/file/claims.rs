@@ -3,47 +3,13 @@
 use alloc::vec::Vec;
 
 use super::record::{Identity, Record};
+use super::step::Step;
 use super::{File, Reply};
 use crate::Demand;
 
 /// How often a path may name another file than the one just locked before it is a fault of its
 /// own: somebody keeps deleting it. As DistributedLock.FileSystem for .NET retries.
 const MAX_REOPENINGS: u32 = 1600;
-
-/// One thing to ask of the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    CreateDirectory,
-    Open(File),
-    TryLock(File),
-    Watch(File),
-    /// Whether the file that was just locked, or is about to be deleted, is the right one.
-    Verify(File),
-    /// Whether the file that is held is still the right one.
-    Probe(File),
-    Read(File),
-    Write(File),
-    Remove(File),
-    Close(File),
-}
-
-impl Step {
-    /// The `reply`, if it can be the answer to this step.
-    pub(super) fn checked(self, reply: Reply) -> Option<Reply> {
-        let sensible = match self {
-            Self::Open(_) => matches!(reply, Reply::Done | Reply::NoDirectory),
-            Self::TryLock(_) => matches!(reply, Reply::Done | Reply::Busy),
-            Self::Verify(_) | Self::Probe(_) => matches!(reply, Reply::Done | Reply::Replaced),
-            Self::Read(_) => matches!(reply, Reply::Contents { .. }),
-            Self::CreateDirectory
-            | Self::Watch(_)
-            | Self::Write(_)
-            | Self::Remove(_)
-            | Self::Close(_) => reply == Reply::Done,
-        };
-        sensible.then_some(reply)
-    }
-}
 
 /// How far the claims have got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::claims::{Claims, Outcome, Step};
-use super::{Command, Identity, Mode, Reply};
+use super::claims::{Claims, Outcome};
+use super::step::Step;
+use super::{Command, Identity, Reply};
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
@@ -254,21 +255,7 @@ impl FileLock {
     }
 
     fn ask(&mut self, step: Step) {
-        let mode = match self.demand {
-            Demand::Shared => Mode::Shared,
-            Demand::Exclusive | Demand::Permits { .. } => Mode::Exclusive,
-        };
-        let command = match step {
-            Step::CreateDirectory => Command::CreateDirectory,
-            Step::Open(file) => Command::Open(file),
-            Step::TryLock(file) => Command::TryLock(file, mode),
-            Step::Watch(file) => Command::Watch(file),
-            Step::Verify(file) | Step::Probe(file) => Command::Verify(file),
-            Step::Read(file) => Command::Read(file),
-            Step::Write(file) => Command::Write(file, self.claims.record_to_write()),
-            Step::Remove(file) => Command::Remove(file),
-            Step::Close(file) => Command::Close(file),
-        };
+        let command = step.command(self.demand, || self.claims.record_to_write());
         let request = self.ids.next(command, Instant::FAR_FUTURE);
         self.outstanding = Some((request.id, step));
         self.requests.push(request);
