@@ -20,16 +20,14 @@ pub type Simulation = fn(Entropy, &mut Sightings) -> Trace;
 /// If a seed fails: with its number, and the steps of its shortest failing schedule.
 pub fn run_seeds(count: u64, simulation: Simulation) -> Option<Sightings> {
     let mut sightings = Sightings::default();
-    if let Some(seed) = chosen_seed() {
-        replay(seed, simulation);
-        return None;
-    }
-    for seed in 0..count {
+    let chosen = chosen_seed();
+    let seeds = chosen.map_or(0..count, |seed| seed..seed + 1);
+    for seed in seeds {
         if failure(seed, LENGTH, simulation, &mut sightings).is_some() {
             replay(seed, simulation);
         }
     }
-    Some(sightings)
+    chosen.is_none().then_some(sightings)
 }
 
 /// The first of the seeds 0 to `count` that violates the invariant called `violated`.
