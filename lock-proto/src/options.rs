@@ -222,6 +222,14 @@ impl Demand {
         }
         Ok(Self::Permits { count, limit })
     }
+
+    /// Itself, if it can ever be met.
+    pub(crate) fn checked(self) -> Result<Self, LockError> {
+        match self {
+            Self::Exclusive | Self::Shared => Ok(self),
+            Self::Permits { count, limit } => Self::permits(count, limit),
+        }
+    }
 }
 
 /// How long an acquisition may wait.

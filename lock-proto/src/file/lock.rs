@@ -127,7 +127,8 @@ impl FileLock {
     ///
     /// # Errors
     ///
-    /// [`LockError::InvalidConfig`] if an option is out of its range.
+    /// [`LockError::InvalidConfig`] if an option is out of its range, or more is asked for than
+    /// there is.
     pub fn new(
         name: LockName,
         demand: Demand,
@@ -136,6 +137,7 @@ impl FileLock {
         seed: &Seed,
         now: Instant,
     ) -> Result<Self, LockError> {
+        let demand = demand.checked()?;
         let terms = options.terms()?;
         let budget = Budget::of(options);
         let give_up_at = budget.ends(now);

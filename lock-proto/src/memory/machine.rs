@@ -72,13 +72,15 @@ impl MemoryLock {
     ///
     /// # Errors
     ///
-    /// [`LockError::InvalidConfig`] if an option is out of its range.
+    /// [`LockError::InvalidConfig`] if an option is out of its range, or more is asked for than
+    /// there is.
     pub fn new(
         name: LockName,
         demand: Demand,
         options: &AcquireOptions,
         now: Instant,
     ) -> Result<Self, LockError> {
+        let demand = demand.checked()?;
         let terms = options.terms()?;
         let budget = Budget::of(options);
         let enter = Command::Enter {

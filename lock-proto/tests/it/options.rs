@@ -115,3 +115,12 @@ fn check_refused(options: &AcquireOptions, option: &str) {
 fn option_of(error: &LockError) -> Option<&'static str> {
     if let LockError::InvalidConfig { option, .. } = error { Some(option) } else { None }
 }
+
+#[test]
+fn a_machine_never_waits_for_permits_that_do_not_exist() {
+    for (count, limit) in [(0, 3), (4, 3), (1, 0)] {
+        let demand = Demand::Permits { count, limit };
+        let refused = MemoryLock::new(name(), demand, &AcquireOptions::new(), Instant::ZERO);
+        assert!(matches!(refused, Err(LockError::InvalidConfig { .. })), "{count} of {limit}");
+    }
+}
