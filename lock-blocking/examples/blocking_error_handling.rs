@@ -17,8 +17,8 @@ fn main() -> Result<(), LockError> {
     handle_errors(&lock);
     somebody_else.release()?;
 
-    // No such name: one of the others.
-    handle_errors(&provider.create_lock(""));
+    // A semaphore without permits: one of the others.
+    handle_errors(&provider.create_semaphore("none", 0));
 
     // The program is about to end: Cancelled.
     provider.close();

@@ -18,8 +18,8 @@ async fn main() -> Result<(), LockError> {
     handle_errors(&lock).await;
     somebody_else.release().await?;
 
-    // No such name: one of the others.
-    handle_errors(&provider.create_lock("")).await;
+    // A semaphore without permits: one of the others.
+    handle_errors(&provider.create_semaphore("none", 0)).await;
 
     // The program is about to end: Cancelled.
     provider.close().await;

@@ -1,4 +1,5 @@
 //! The proofs of this project.
 
+mod examples;
 mod exhaustive;
 mod sim;
