@@ -60,6 +60,12 @@ struct ManualState {
 type Listener = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl ManualClock {
+    /// A clock that stands at its origin.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Moves the clock by `duration`; what falls due has happened when this returns.
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

@@ -75,3 +75,9 @@ impl From<&str> for LossReason {
         Self::Other(reason.into())
     }
 }
+
+impl From<String> for LossReason {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
+}
