@@ -54,7 +54,11 @@ pub(crate) enum Command {
 /// once, and on Linux CMD is killed with it. All of this concerns CMD, not what it started: where
 /// CMD is a shell script, let its last command be an exec.
 #[derive(Debug, Args)]
-#[command(after_long_help = include_str!("help/run.txt"))]
+#[command(
+    override_usage = "dlock run [OPTIONS] NAME -- CMD [ARG]...\n       \
+                      dlock run [OPTIONS] --file PATH -- CMD [ARG]...",
+    after_long_help = include_str!("help/run.txt")
+)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
@@ -70,7 +74,8 @@ pub(crate) struct RunArgs {
 
     /// Kills the command this long after it was asked to end because the lock was lost
     ///
-    /// It is killed sooner if somebody else could have the lock sooner.
+    /// It is killed sooner if the lock's lease ends sooner, so that it is dead before somebody else
+    /// has the lock. Locks on files have no lease.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(crate) kill_after: Duration,
 
@@ -189,7 +194,7 @@ pub(crate) struct WhichArgs {
     pub(crate) permits: Option<u32>,
 
     /// The lock's name: any text, which dlock turns into a file name
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present = "file", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
 
