@@ -178,7 +178,7 @@ pub(crate) struct WhichArgs {
 
     /// Locks exactly this file, instead of a lock with a name
     ///
-    /// It is made if need be. flock(1) on the same file excludes dlock, and is excluded by it.
+    /// It is made if need be, with its directory. flock(1) on the same file excludes dlock, and is excluded by it.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["url", "name", "permits"])]
     pub(crate) file: Option<PathBuf>,
 
