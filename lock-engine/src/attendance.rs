@@ -56,6 +56,8 @@ impl<S> Attendance<S> {
     /// Takes note of one event.
     pub(crate) fn note(&mut self, event: Event, wakers: &mut Wakers) {
         match event {
+            // Whoever was cancelled when its provider was closed has been told so.
+            Event::Acquired { .. } if !matches!(self.outcome, Outcome::Open) => {}
             Event::Acquired { valid_until, fence } => {
                 self.valid_until = valid_until;
                 self.outcome = Outcome::Acquired(fence);

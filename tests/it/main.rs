@@ -3,3 +3,4 @@
 mod examples;
 mod exhaustive;
 mod sim;
+mod suite;

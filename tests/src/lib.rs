@@ -8,5 +8,6 @@ pub mod memory_world;
 pub mod seeds;
 pub mod service;
 pub mod sightings;
+pub mod suite;
 pub mod trace;
 pub mod world;

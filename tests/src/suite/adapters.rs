@@ -1,0 +1,323 @@
+//! The adapters and backends, in the words of the cases.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use lock_blocking::{AcquireOptions, LockError, LockInfo, LossReason};
+use tempfile::TempDir;
+
+use super::{Acquire, Column, Held, Lost, Provider};
+
+/// Runs futures to their end.
+pub trait Executor: Send + Sync + 'static {
+    /// Runs `future` on the calling thread.
+    fn block_on<F: Future>(future: F) -> F::Output;
+}
+
+/// The tokio runtime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tokio;
+
+impl Executor for Tokio {
+    fn block_on<F: Future>(future: F) -> F::Output {
+        static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+            tokio::runtime::Runtime::new().expect("a test machine has threads for a runtime")
+        });
+        RUNTIME.block_on(future)
+    }
+}
+
+/// The async-std runtime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AsyncStd;
+
+impl Executor for AsyncStd {
+    fn block_on<F: Future>(future: F) -> F::Output {
+        async_std::task::block_on(future)
+    }
+}
+
+/// Which backend a column has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// In memory.
+    Memory,
+    /// Files that stay.
+    Files,
+    /// Files that are deleted on release.
+    DeletedFiles,
+}
+
+/// A column of lock-tokio or lock-async-std.
+#[derive(Debug)]
+pub struct AsyncColumn<E> {
+    memory: lock_tokio::InMemoryLockProvider,
+    files: Files,
+    executor: PhantomData<E>,
+}
+
+/// A column of lock-blocking.
+#[derive(Debug)]
+pub struct BlockingColumn {
+    memory: lock_blocking::InMemoryLockProvider,
+    files: Files,
+}
+
+#[derive(Debug)]
+struct Files {
+    backend: Backend,
+    directory: TempDir,
+}
+
+impl Files {
+    fn new(backend: Backend) -> Self {
+        let directory = tempfile::tempdir().expect("a test machine has temporary directories");
+        Self { backend, directory }
+    }
+
+    fn delete(&self) -> bool {
+        self.backend == Backend::DeletedFiles
+    }
+}
+
+impl<E: Executor> AsyncColumn<E> {
+    /// A fresh column.
+    #[must_use]
+    pub fn new(backend: Backend) -> Self {
+        let memory = lock_tokio::InMemoryLockProvider::new();
+        Self { memory, files: Files::new(backend), executor: PhantomData }
+    }
+}
+
+impl BlockingColumn {
+    /// A fresh column.
+    #[must_use]
+    pub fn new(backend: Backend) -> Self {
+        let memory = lock_blocking::InMemoryLockProvider::new();
+        Self { memory, files: Files::new(backend) }
+    }
+}
+
+impl<E: Executor> Column for AsyncColumn<E> {
+    fn provider(&self) -> Box<dyn Provider> {
+        let provider: Box<dyn lock_tokio::LockProvider> = match self.files.backend {
+            Backend::Memory => Box::new(self.memory.clone()),
+            Backend::Files | Backend::DeletedFiles => Box::new(
+                lock_async_std::FileLockProvider::builder()
+                    .directory(&self.files.directory)
+                    .delete_on_release(self.files.delete())
+                    .build()
+                    .expect("a temporary directory is fit for locks"),
+            ),
+        };
+        Box::new(async_side::<E, _>(provider))
+    }
+
+    fn backend(&self) -> Backend {
+        self.files.backend
+    }
+}
+
+impl Column for BlockingColumn {
+    fn provider(&self) -> Box<dyn Provider> {
+        let provider: Box<dyn lock_blocking::LockProvider> = match self.files.backend {
+            Backend::Memory => Box::new(self.memory.clone()),
+            Backend::Files | Backend::DeletedFiles => Box::new(
+                lock_blocking::FileLockProvider::builder()
+                    .directory(&self.files.directory)
+                    .delete_on_release(self.files.delete())
+                    .build()
+                    .expect("a temporary directory is fit for locks"),
+            ),
+        };
+        Box::new(BlockingSide(provider))
+    }
+
+    fn backend(&self) -> Backend {
+        self.files.backend
+    }
+}
+
+struct AsyncSide<E, T>(T, PhantomData<E>);
+struct BlockingSide<T>(T);
+
+fn async_side<E, T>(inner: T) -> AsyncSide<E, T> {
+    AsyncSide(inner, PhantomData)
+}
+
+/// The two sides of a reader-writer lock, and a semaphore with the permits to take.
+struct Reader<T>(T);
+struct Writer<T>(T);
+struct Permits<T>(T, u32);
+
+/// `Provider` for one kind of adapter: `$wrap` puts an adapter's type in the words of the cases.
+macro_rules! provider {
+    ([$($generics:tt)*] $side:ty, $wrap:expr, |$self:ident| $list:expr, $close:expr) => {
+        impl<$($generics)*> Provider for $side {
+            fn lock(&self, name: &str) -> Box<dyn Acquire> {
+                Box::new($wrap(self.0.create_lock(name)))
+            }
+
+            fn reader(&self, name: &str) -> Box<dyn Acquire> {
+                Box::new($wrap(Reader(self.0.create_reader_writer_lock(name))))
+            }
+
+            fn writer(&self, name: &str) -> Box<dyn Acquire> {
+                Box::new($wrap(Writer(self.0.create_reader_writer_lock(name))))
+            }
+
+            fn semaphore(&self, name: &str, limit: u32, permits: u32) -> Box<dyn Acquire> {
+                let semaphore = self.0.create_semaphore(name, limit);
+                assert_eq!(semaphore.limit(), limit);
+                Box::new($wrap(Permits(semaphore, permits)))
+            }
+
+            fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+                let $self = self;
+                $list
+            }
+
+            fn close(&self) {
+                let $self = self;
+                $close
+            }
+        }
+    };
+}
+
+provider!([E: Executor] AsyncSide<E, Box<dyn lock_tokio::LockProvider>>, async_side::<E, _>,
+    |side| E::block_on(side.0.list()), E::block_on(side.0.close()));
+provider!([] BlockingSide<Box<dyn lock_blocking::LockProvider>>, BlockingSide,
+    |side| side.0.list(), side.0.close());
+
+/// `Acquire` for one primitive under both kinds of adapter, by its own ways to acquire.
+macro_rules! acquire {
+    ($async:ty, $blocking:ty, |$inner:ident, $options:ident, $timeout:ident|
+     $name:expr, $with:expr, $acquire:expr, $try:expr, $info:expr) => {
+        acquire!(@ [E: Executor] AsyncSide<E, $async>, async_side::<E, _>, E::block_on;
+            |$inner, $options, $timeout| $name, $with, $acquire, $try, $info);
+        acquire!(@ [] BlockingSide<$blocking>, BlockingSide, std::convert::identity;
+            |$inner, $options, $timeout| $name, $with, $acquire, $try, $info);
+    };
+    (@ [$($generics:tt)*] $side:ty, $wrap:expr, $run:expr;
+     |$inner:ident, $options:ident, $timeout:ident|
+     $name:expr, $with:expr, $acquire:expr, $try:expr, $info:expr) => {
+        impl<$($generics)*> Acquire for $side {
+            fn name(&self) -> String {
+                let $inner = &self.0;
+                $name.to_owned()
+            }
+
+            fn acquire_with(&self, $options: AcquireOptions) -> Result<Box<dyn Held>, LockError> {
+                let $inner = &self.0;
+                Ok(Box::new($wrap($run($with)?)))
+            }
+
+            fn acquire(&self, $timeout: Option<Duration>) -> Result<Box<dyn Held>, LockError> {
+                let $inner = &self.0;
+                Ok(Box::new($wrap($run($acquire)?)))
+            }
+
+            fn try_acquire(&self) -> Result<Option<Box<dyn Held>>, LockError> {
+                let $inner = &self.0;
+                Ok($run($try)?.map(|held| Box::new($wrap(held)) as Box<dyn Held>))
+            }
+
+            fn info(&self) -> Result<LockInfo, LockError> {
+                let $inner = &self.0;
+                $run($info)
+            }
+        }
+    };
+}
+
+acquire!(
+    lock_tokio::Lock,
+    lock_blocking::Lock,
+    |lock, options, timeout| lock.name(),
+    lock.acquire_with(options),
+    lock.acquire(timeout),
+    lock.try_acquire(),
+    lock.info()
+);
+acquire!(
+    Reader<lock_tokio::ReaderWriterLock>,
+    Reader<lock_blocking::ReaderWriterLock>,
+    |side, options, timeout| side.0.name(),
+    side.0.acquire_read_with(options),
+    side.0.acquire_read(timeout),
+    side.0.try_acquire_read(),
+    side.0.info()
+);
+acquire!(
+    Writer<lock_tokio::ReaderWriterLock>,
+    Writer<lock_blocking::ReaderWriterLock>,
+    |side, options, timeout| side.0.name(),
+    side.0.acquire_write_with(options),
+    side.0.acquire_write(timeout),
+    side.0.try_acquire_write(),
+    side.0.info()
+);
+acquire!(
+    Permits<lock_tokio::Semaphore>,
+    Permits<lock_blocking::Semaphore>,
+    |side, options, timeout| side.0.name(),
+    side.0.acquire_many_with(side.1, options),
+    side.0.acquire_many(side.1, timeout),
+    side.0.try_acquire_many(side.1),
+    side.0.info()
+);
+
+/// `Held` and `Lost` for one kind of adapter.
+macro_rules! handle {
+    ([$($generics:tt)*] $handle:ty, $token:ty, $wrap:expr, $run:expr, |$lost:ident| $changed:expr) => {
+        impl<$($generics)*> Held for $handle {
+            fn fence(&self) -> Option<u64> {
+                self.0.fence()
+            }
+
+            fn is_valid(&self) -> bool {
+                self.0.is_valid()
+            }
+
+            fn remaining(&self) -> Option<Duration> {
+                self.0.remaining()
+            }
+
+            fn extend(&self, ttl: Duration) -> Result<(), LockError> {
+                $run(self.0.extend(ttl))
+            }
+
+            fn lost_token(&self) -> Box<dyn Lost> {
+                Box::new($wrap(self.0.lost_token()))
+            }
+
+            fn release(self: Box<Self>) -> Result<(), LockError> {
+                $run(self.0.release())
+            }
+        }
+
+        impl<$($generics)*> Lost for $token {
+            fn reason(&self) -> Option<LossReason> {
+                assert_eq!(self.0.is_lost(), self.0.reason().is_some());
+                self.0.reason()
+            }
+
+            fn changed(&self) -> LossReason {
+                let $lost = &self.0;
+                $changed
+            }
+        }
+    };
+}
+
+handle!([E: Executor] AsyncSide<E, lock_tokio::LockHandle>, AsyncSide<E, lock_tokio::LostToken>,
+    async_side::<E, _>, E::block_on, |lost| E::block_on(lost.changed()));
+handle!([] BlockingSide<lock_blocking::LockHandle>, BlockingSide<lock_blocking::LostToken>,
+    BlockingSide, std::convert::identity,
+    |lost| lost.changed(None).expect("a wait without end ends with a loss"));
