@@ -122,6 +122,25 @@ fn a_directory_that_forbids_writing_is_69() {
 }
 
 #[test]
+fn too_few_descriptors_are_69_and_never_a_panic() {
+    let place = Place::new();
+    for limit in 4..16 {
+        let script = format!(r#"ulimit -n {limit}; exec "$DLOCK" run a -- true"#);
+        let output = place.on_place("sh", ["-c", &script]).output().unwrap();
+        match code(&output) {
+            0 => assert_eq!(text(&output.stderr), ""),
+            // The linker has not even found the program's libraries.
+            127 => {}
+            code => {
+                assert_eq!(code, 69, "{output:?}");
+                assert!(complaint(&output).contains("Too many open files"), "{output:?}");
+            }
+        }
+    }
+    assert_eq!(place.code(["try", "a"]), 0);
+}
+
+#[test]
 fn a_directory_or_a_planted_link_is_no_lock_file() {
     let place = Place::new();
     std::fs::create_dir(place.path("directory")).unwrap();

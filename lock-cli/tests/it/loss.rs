@@ -8,7 +8,7 @@ fn a_command_whose_lock_file_is_deleted_is_asked_to_end() {
     let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do read x; done";
     let session = place.session(&["a"], script);
 
-    place.delete_locks();
+    std::fs::remove_file(place.lock_file()).unwrap();
     let end = session.ended();
 
     assert_eq!((end.code, end.output.as_str()), (Some(79), "told\n"));
@@ -22,7 +22,7 @@ fn a_command_that_does_not_end_is_killed() {
     let script = "trap '' TERM; echo ready; while :; do read x; done";
     let session = place.session(&["--kill-after", "50ms", "a"], script);
 
-    place.delete_locks();
+    std::fs::remove_file(place.lock_file()).unwrap();
     let end = session.ended();
 
     assert_eq!(end.code, Some(79));
@@ -34,7 +34,7 @@ fn a_command_that_was_stopped_is_ended_as_well() {
     let place = Place::new();
     let session = place.session(&["a"], "trap 'exit 0' TERM; echo ready; kill -STOP $$; read x");
 
-    place.delete_locks();
+    std::fs::remove_file(place.lock_file()).unwrap();
 
     assert_eq!(session.ended().code, Some(79));
 }

@@ -71,16 +71,17 @@ impl Place {
     /// A `dlock run` with `args` that waits for its lock when this returns.
     pub(crate) fn wait(&self, args: &[&str]) -> Session {
         let mut session = Session::start(self.dlock([&["run", "--verbose"], args].concat()));
-        let mut said = String::new();
-        session.errors.read_line(&mut said).unwrap();
+        let said = session.error();
         assert!(said.starts_with("dlock: waiting for "), "{said:?}");
         session
     }
 
-    pub(crate) fn delete_locks(&self) {
-        for entry in std::fs::read_dir(self.locks()).unwrap() {
-            std::fs::remove_file(entry.unwrap().path()).unwrap();
-        }
+    /// The only file of a lock that there is.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.locks()).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
     }
 }
 
@@ -112,6 +113,13 @@ impl Session {
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The next line of its errors.
+    pub(crate) fn error(&mut self) -> String {
+        let mut line = String::new();
+        self.errors.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 

@@ -40,7 +40,7 @@ fn a_lock_that_is_not_free_in_time_is_75_or_what_was_asked_for() {
     let place = Place::new();
     let _holder = place.hold(&["a"]);
 
-    for timeout in ["0s", "30ms"] {
+    for timeout in ["0s", "250ms"] {
         let busy = place.output(["run", "--timeout", timeout, "a", "--", "touch", "ran"]);
         assert_eq!(code(&busy), 75);
         assert!(complaint(&busy).contains("held by sh, process "), "{busy:?}");
@@ -165,6 +165,23 @@ fn the_owner_is_the_program_or_what_it_is_called() {
     let _named = place.hold(&["--owner", "night shift", "a"]);
     let held = place.output(["try", "--format", "human", "a"]);
     assert!(text(&held.stdout).contains("held by night shift, "), "{held:?}");
+}
+
+#[test]
+fn a_wait_tells_of_another_holder_and_not_twice_of_one() {
+    let place = Place::new();
+    let holder = place.hold(&["a"]);
+    let mut waiter = place.wait(&["a", "--", "true"]);
+
+    let file = place.lock_file();
+    let record = std::fs::read_to_string(&file).unwrap();
+    let other = record.replace(&format!("pid {}\n", holder.pid()), "pid 4242424\n");
+    std::fs::write(file, other).unwrap();
+
+    let told = waiter.error();
+    assert!(told.contains("held by sh, process 4242424 on "), "{told}");
+    holder.end();
+    assert_eq!(waiter.error(), r#"dlock: got "a""#);
 }
 
 #[test]
