@@ -96,6 +96,7 @@ macro_rules! each_case {
                 odd_names_are_locks
                 two_objects_of_one_name_are_one_lock
                 two_providers_share_their_locks
+                a_waiter_is_woken_although_another_provider_gave_up
                 an_old_holder_never_frees_the_newer_one
                 waiters_are_served_in_the_order_they_came
                 a_hundred_acquirers_are_never_two_inside
@@ -119,6 +120,7 @@ macro_rules! each_case {
                 a_hundred_takers_reach_and_keep_the_limit
                 a_huge_limit_is_no_burden
                 takers_are_held_to_the_limit_they_bring
+                permits_are_shown_whichever_came_back_first
                 a_semaphore_and_a_mutex_of_one_name_are_independent
             }
             fault_tolerance {

@@ -1,7 +1,8 @@
 //! Who holds the locks of a directory, without disturbing them.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,13 +24,9 @@ pub(super) fn of_lock(
 ) -> Result<LockInfo, Fault> {
     let mut info = LockInfo::free();
     info.name = Some(name.to_owned());
-    if let Demand::Permits { limit, .. } = demand {
-        // First come, first seated: after the first file that was never made there are no more.
-        for permit in 0..limit {
-            let path = path_of(path, File::Permit(permit));
-            if !look_at(&path, &mut info)? {
-                break;
-            }
+    if let Demand::Permits { .. } = demand {
+        for permit in permits_of(path)? {
+            look_at(&path_of(path, File::Permit(permit)), &mut info)?;
         }
     } else {
         look_at(path, &mut info)?;
@@ -41,18 +38,47 @@ pub(super) fn of_lock(
 
 /// Every lock of `directory` whose file was not deleted.
 pub(super) fn of_directory(directory: &Path) -> Result<Vec<LockInfo>, Fault> {
+    let mut locks: BTreeMap<Vec<u8>, LockInfo> = BTreeMap::new();
+    for file in files_of(directory)? {
+        if let Some(lock) = lock_of(&file) {
+            look_at(&directory.join(file), locks.entry(lock).or_insert_with(LockInfo::free))?;
+        }
+    }
+    Ok(locks.into_values().collect())
+}
+
+/// The permits of the semaphore beside `lock_file` whose files are there; any may be missing.
+fn permits_of(lock_file: &Path) -> Result<BTreeSet<u32>, Fault> {
+    let (Some(directory), Some(lock)) = (lock_file.parent(), lock_file.file_name()) else {
+        return Ok(BTreeSet::new());
+    };
+    let permit_of = |file: OsString| {
+        let ending = file.as_encoded_bytes().strip_prefix(lock.as_encoded_bytes())?;
+        std::str::from_utf8(ending).ok()?.strip_prefix(".permit")?.parse().ok()
+    };
+    Ok(files_of(directory)?.into_iter().filter_map(permit_of).collect())
+}
+
+/// The regular files of `directory`, which may not be there yet.
+fn files_of(directory: &Path) -> Result<Vec<OsString>, Fault> {
     let unreadable = |error: std::io::Error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         refused("list the directory", directory, errno)
     };
-    let mut locks: BTreeMap<Vec<u8>, LockInfo> = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if let Some(lock) = path.file_name().and_then(lock_of) {
-            look_at(&path, locks.entry(lock).or_insert_with(LockInfo::free))?;
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        // What is planted there is no lock, and may not keep the locks from being shown.
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            files.push(entry.file_name());
         }
     }
-    Ok(locks.into_values().collect())
+    Ok(files)
 }
 
 /// The file name less the permit's ending; `None` if the file is no lock's.
@@ -64,12 +90,12 @@ fn lock_of(file: &OsStr) -> Option<Vec<u8>> {
     (permit && lock.ends_with(".lock")).then(|| format!("{lock}{kind}").into_bytes())
 }
 
-/// Adds what one file says to `info`; whether there is such a file.
-fn look_at(path: &Path, info: &mut LockInfo) -> Result<bool, Fault> {
+/// Adds what one file says to `info`, if there is such a file.
+fn look_at(path: &Path, info: &mut LockInfo) -> Result<(), Fault> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(false),
+        Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(refused("open the lock file", path, errno)),
     };
     let bytes = read_start(&file).map_err(|errno| refused("read the lock file", path, errno))?;
@@ -90,7 +116,7 @@ fn look_at(path: &Path, info: &mut LockInfo) -> Result<bool, Fault> {
         holder.fence = Some(record.fence);
         info.holders.push(holder);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// How a file is locked.

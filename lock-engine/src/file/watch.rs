@@ -30,6 +30,8 @@ struct Waiting {
 pub(super) struct Watch {
     background: Arc<Background>,
     descriptor: i32,
+    /// Each provider counts its locks for itself, so only both together tell them apart.
+    driven: Weak<dyn Driven>,
     lock: LockId,
 }
 
@@ -52,8 +54,8 @@ impl Watches {
         let closing = WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
         let mut waiting = self.waiting();
         let descriptor = inotify::add_watch(&self.inotify, path, closing)?;
-        waiting.entry(descriptor).or_default().push(Waiting { driven, lock });
-        Ok(Watch { background: Arc::clone(background), descriptor, lock })
+        waiting.entry(descriptor).or_default().push(Waiting { driven: driven.clone(), lock });
+        Ok(Watch { background: Arc::clone(background), descriptor, driven, lock })
     }
 
     /// Everybody who is to hear of a file that was closed.
@@ -95,7 +97,9 @@ impl Drop for Watch {
         let watches = self.background.watches();
         let mut waiting = watches.waiting();
         let Some(of_file) = waiting.get_mut(&self.descriptor) else { return };
-        let mine = of_file.iter().position(|waiting| waiting.lock == self.lock);
+        let mine = of_file.iter().position(|waiting| {
+            waiting.lock == self.lock && Weak::ptr_eq(&waiting.driven, &self.driven)
+        });
         if let Some(mine) = mine {
             of_file.swap_remove(mine);
         }

@@ -5,11 +5,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use lock_blocking::AcquireOptions;
 
 use super::adapters::Backend;
-use super::core_cases::{is_a_lock, is_free, take, until_waiting};
+use super::core_cases::{is_a_lock, is_free, take, until, until_waiting};
 use super::{Acquire, Column};
 
 /// A mutex does what every lock does.
@@ -110,6 +111,27 @@ pub fn two_objects_of_one_name_are_one_lock(column: &dyn Column) {
     assert!(held.is_valid());
 }
 
+/// Each provider counts its locks for itself, so their watches of one file were mixed up.
+pub fn a_waiter_is_woken_although_another_provider_gave_up(column: &dyn Column) {
+    if column.backend() == Backend::Memory {
+        // All the providers of a column are one.
+        return;
+    }
+    let (holder, stays, leaves) = (column.provider(), column.provider(), column.provider());
+    let held = take(&*holder.lock("a"));
+    let (stays, leaves) = (stays.lock("a"), leaves.lock("a"));
+    thread::scope(|threads| {
+        let waiter = threads.spawn(|| drop(take(&*stays)));
+        until("in its queue", || stays.info().is_ok_and(|info| info.waiters.is_some()));
+        assert!(leaves.acquire(Some(Duration::from_millis(50))).is_err());
+        let released = Instant::now();
+        held.release().unwrap();
+        waiter.join().unwrap();
+        let waited = released.elapsed();
+        assert!(waited < Duration::from_millis(500), "woken after {waited:?}");
+    });
+}
+
 /// Two providers of one place are one place.
 pub fn two_providers_share_their_locks(column: &dyn Column) {
     let (provider, another) = (column.provider(), column.provider());
@@ -133,7 +155,7 @@ fn is_a_lock_across(here: &dyn Acquire, there: &dyn Acquire) {
 pub fn an_old_holder_never_frees_the_newer_one(column: &dyn Column) {
     let provider = column.provider();
     let lock = provider.lock("a");
-    let brief = AcquireOptions::new().with_max_hold(std::time::Duration::from_millis(1));
+    let brief = AcquireOptions::new().with_max_hold(Duration::from_millis(1));
     let old = lock.acquire_with(brief).unwrap();
     let newer = take(&*lock);
     assert!(!old.is_valid());

@@ -212,6 +212,19 @@ pub fn takers_are_held_to_the_limit_they_bring(column: &dyn Column) {
     assert!(!is_free(&*three));
 }
 
+/// What came back leaves a hole where its file was deleted.
+pub fn permits_are_shown_whichever_came_back_first(column: &dyn Column) {
+    let semaphore = column.provider().semaphore("a", 3, 1);
+    let first = take(&*semaphore);
+    let second = take(&*semaphore);
+    first.release().unwrap();
+    let info = semaphore.info().unwrap();
+    assert!(info.locked);
+    assert_eq!(info.holders.len(), 1);
+    second.release().unwrap();
+    assert!(!semaphore.info().unwrap().locked);
+}
+
 /// A name may be a mutex and a semaphore.
 pub fn a_semaphore_and_a_mutex_of_one_name_are_independent(column: &dyn Column) {
     let provider = column.provider();
