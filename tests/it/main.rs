@@ -2,5 +2,6 @@
 
 mod examples;
 mod exhaustive;
+mod places;
 mod sim;
 mod suite;

@@ -89,8 +89,8 @@ impl Site {
     pub(super) fn open(&self, file: File) -> Result<Reply, Fault> {
         let path = path_of(&self.path, file);
         let descriptor = match open_or_create(&path) {
-            Ok(descriptor) => descriptor,
-            Err(Errno::NOENT) => return Ok(Reply::NoDirectory),
+            Ok(Some(descriptor)) => descriptor,
+            Ok(None) => return Ok(Reply::NoDirectory),
             Err(errno) => return Err(refused("open the lock file", &path, errno)),
         };
         let stat = rustix::fs::fstat(&descriptor)
@@ -244,22 +244,27 @@ fn inode(stat: &Stat) -> (u64, u64) {
 }
 
 /// Opens what is there before it creates: in a sticky directory Linux refuses to "create" a file
-/// that somebody else owns (`fs.protected_regular`).
-fn open_or_create(path: &Path) -> Result<OwnedFd, Errno> {
+/// that somebody else owns (`fs.protected_regular`). `None` if there is no directory for it.
+fn open_or_create(path: &Path) -> Result<Option<OwnedFd>, Errno> {
     let flags =
         OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let mut vanished = Errno::AGAIN;
     for _ in 0..MAX_OPENINGS {
         match rustix::fs::open(path, flags, mode) {
             Err(Errno::NOENT) => {}
-            opened => return opened,
+            opened => return opened.map(Some),
         }
         match rustix::fs::open(path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
-            Err(Errno::EXIST) => {}
-            created => return created,
+            Err(Errno::EXIST) => vanished = Errno::AGAIN,
+            // Some file systems say so of a directory that is there, and making it doesn't help;
+            // but somebody may have made it just now.
+            Err(Errno::NOENT) if path.parent().is_none_or(Path::is_dir) => vanished = Errno::NOENT,
+            Err(Errno::NOENT) => return Ok(None),
+            created => return created.map(Some),
         }
     }
-    Err(Errno::AGAIN)
+    Err(vanished)
 }
 
 /// What could not be done with a file, and what to do about it.
@@ -272,6 +277,8 @@ pub(super) fn refused(what: &str, path: &Path, errno: Errno) -> Fault {
         Errno::LOOP => "it is a symbolic link, which somebody may have planted: remove it",
         Errno::ISDIR => "it is a directory: choose another path",
         Errno::NOTDIR | Errno::EXIST => "a part of the path is a file and no directory",
+        Errno::NOENT => "no file can be made there: choose another directory",
+        Errno::AGAIN => "somebody keeps deleting it",
         Errno::NAMETOOLONG => "the path is too long: choose a shorter directory",
         Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS => {
             "the file system has no flock: choose another directory"
