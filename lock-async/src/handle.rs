@@ -94,7 +94,7 @@ impl fmt::Debug for LockHandle {
 }
 
 /// The news that a held lock was lost; clones, and outlives its handle.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LostToken {
     loss: Loss,
 }
@@ -120,5 +120,11 @@ impl LostToken {
     pub fn changed(&self) -> impl Future<Output = LossReason> + Send + Unpin + use<> {
         let loss = self.loss.clone();
         poll_fn(move |cx| loss.poll(cx))
+    }
+}
+
+impl fmt::Debug for LostToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LostToken").field("reason", &self.reason()).finish_non_exhaustive()
     }
 }

@@ -85,7 +85,7 @@ impl fmt::Debug for LockHandle {
 }
 
 /// The news that a held lock was lost; clones, and outlives its handle.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LostToken {
     loss: Loss,
 }
@@ -111,5 +111,11 @@ impl LostToken {
             Some(timeout) => wait_for(timeout, |cx| self.loss.poll(cx)),
             None => Some(wait(|cx| self.loss.poll(cx))),
         }
+    }
+}
+
+impl fmt::Debug for LostToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LostToken").field("reason", &self.reason()).finish_non_exhaustive()
     }
 }

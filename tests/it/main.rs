@@ -5,3 +5,4 @@ mod exhaustive;
 mod places;
 mod sim;
 mod suite;
+mod tidy;

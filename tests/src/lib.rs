@@ -11,3 +11,8 @@ pub mod sightings;
 pub mod suite;
 pub mod trace;
 pub mod world;
+
+/// The README, whose programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
