@@ -47,11 +47,24 @@ fn directory(rest: &str) -> Result<PathBuf, LockError> {
     if !path.starts_with('/') {
         return Err(invalid("a file URL needs an absolute directory, as in file:///var/lock/app"));
     }
+    if path.contains(['?', '#']) {
+        return Err(invalid("a file URL has no options; in a directory's name write %3F and %23"));
+    }
+    if !path.split('%').skip(1).all(begins_with_two_digits) {
+        return Err(invalid(
+            "a % must be followed by two hexadecimal digits; for itself write %25",
+        ));
+    }
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     if bytes.contains(&0) {
         return Err(invalid("a directory can't have a NUL in its name"));
     }
     Ok(OsString::from_vec(bytes).into())
+}
+
+fn begins_with_two_digits(escape: &str) -> bool {
+    let digits = escape.bytes().take(2).filter(u8::is_ascii_hexdigit);
+    digits.count() == 2
 }
 
 fn invalid(problem: &'static str) -> LockError {

@@ -125,7 +125,11 @@ impl Site {
     }
 
     pub(super) fn close(&self, file: File) -> Result<Reply, Fault> {
-        drop(self.take(file));
+        if let Some(opened) = self.take(file) {
+            // Whoever was just forked, by any thread, has the file open as well until it executes
+            // its program, so closing alone would leave it locked meanwhile.
+            let _ = rustix::fs::flock(&opened.descriptor, FlockOperation::Unlock);
+        }
         Ok(Reply::Done)
     }
 

@@ -262,7 +262,8 @@ impl Claims {
         self.pending_record =
             Record::parse(bytes).map(|old| old.next(wall_micros, identity, owner, name));
         if self.pending_record.is_none() {
-            // Somebody else's file: it is locked, and not written to.
+            // Somebody else's file: it is locked, and neither written to nor deleted.
+            self.keep_files();
             self.set(file, ClaimState::Recorded);
         }
     }
