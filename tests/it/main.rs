@@ -6,6 +6,8 @@ mod bad_input;
 mod cancel;
 #[cfg(target_os = "linux")]
 mod crash;
+#[cfg(target_os = "linux")]
+mod endings;
 mod examples;
 mod exhaustive;
 #[cfg(target_os = "linux")]
@@ -13,6 +15,7 @@ mod places;
 mod sim;
 mod suite;
 mod test_double;
+mod test_double_async;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod worker;
