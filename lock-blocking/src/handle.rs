@@ -8,6 +8,9 @@ use lock_proto::{LockError, LossReason};
 
 use crate::wait::{wait, wait_for};
 
+/// How long a drop waits for a release that another thread finishes.
+const LONGEST_DROP: Duration = Duration::from_secs(1);
+
 /// A lock that is held, until it is [released](Self::release), dropped or lost.
 ///
 /// Dropping it releases the lock on the spot, so a program may end right afterwards.
@@ -75,6 +78,14 @@ impl LockHandle {
     pub fn release(self) -> Result<(), LockError> {
         self.attended.release();
         wait(|cx| self.attended.poll_closed(cx))
+    }
+}
+
+impl Drop for LockHandle {
+    fn drop(&mut self) {
+        self.attended.release();
+        // The background thread may be looking at the lock; then it finishes the release.
+        let _ = wait_for(LONGEST_DROP, |cx| self.attended.poll_closed(cx));
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use lock_proto::Instant;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::background::Driven;
 
 /// Linux's monotonic clock stops while the machine sleeps, and a lease doesn't.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -53,11 +55,8 @@ pub struct ManualClock {
 #[derive(Default)]
 struct ManualState {
     nanos: AtomicU64,
-    listeners: Mutex<Vec<Listener>>,
+    driven: Mutex<Vec<Weak<dyn Driven>>>,
 }
-
-/// Is told of each move; says whether it wants to hear of the next.
-type Listener = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl ManualClock {
     /// A clock that stands at its origin.
@@ -66,27 +65,36 @@ impl ManualClock {
         Self::default()
     }
 
-    /// Moves the clock by `duration`; what falls due has happened when this returns.
+    /// Moves the clock by `duration`, from one deadline to the next: what falls due on the way has
+    /// happened, in order and on time, when this returns.
     pub fn advance(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.state.nanos.fetch_add(nanos, Ordering::SeqCst);
-        // Whoever is told may move the clock again.
-        let listeners = self.listeners().clone();
-        let gone: Vec<_> = listeners.into_iter().filter(|listener| !listener()).collect();
-        self.listeners().retain(|known| !gone.iter().any(|gone| Arc::ptr_eq(known, gone)));
+        let target = self.now() + duration;
+        loop {
+            // Whoever is told may move the clock as well.
+            let driven: Vec<_> = self.driven().iter().filter_map(Weak::upgrade).collect();
+            let due = driven.iter().filter_map(|driven| driven.poll_timeout()).min();
+            let stop = due.map_or(target, |due| due.min(target));
+            self.state.nanos.fetch_max(stop.as_nanos(), Ordering::SeqCst);
+            driven.iter().for_each(|driven| driven.tick());
+            if stop == target {
+                return;
+            }
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {
         Instant::from_nanos(self.state.nanos.load(Ordering::SeqCst))
     }
 
-    /// Calls `tick` after each move, as long as it answers yes.
-    pub(crate) fn listen(&self, tick: impl Fn() -> bool + Send + Sync + 'static) {
-        self.listeners().push(Arc::new(tick));
+    /// Drives `driven` whenever the clock moves, until it is dropped.
+    pub(crate) fn register(&self, driven: Weak<dyn Driven>) {
+        let mut known = self.driven();
+        known.retain(|driven| driven.strong_count() > 0);
+        known.push(driven);
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
-        self.state.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn driven(&self) -> MutexGuard<'_, Vec<Weak<dyn Driven>>> {
+        self.state.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -89,14 +89,7 @@ impl<L: Link> Engine<L> {
     pub(crate) fn with(clock: Clock, link: impl FnOnce(&Weak<Self>) -> L) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| {
             if let Clock::Manual(manual) = &clock {
-                let me = me.clone();
-                manual.listen(move || {
-                    let engine = me.upgrade();
-                    engine.is_some_and(|engine| {
-                        engine.tick();
-                        true
-                    })
-                });
+                manual.register(me.clone());
             }
             let state = State { hub: Hub::new(), closing: false, idle_wakers: Vec::new() };
             Self {

@@ -109,6 +109,20 @@ fn a_lease_is_renewed_a_third_of_its_ttl_after_the_last_time() {
 }
 
 #[test]
+fn a_long_jump_of_the_clock_stops_at_each_renewal() {
+    let (clock, provider) = by_hand();
+    let handle = provider.create_lock("orders").acquire_with(leased(SECOND * 3)).unwrap();
+    clock.advance(SECOND * 600);
+    assert_eq!(handle.remaining(), Some(SECOND * 3));
+    handle.release().unwrap();
+
+    let options = leased(SECOND * 3).with_max_renewals(2);
+    let handle = provider.create_lock("orders").acquire_with(options).unwrap();
+    clock.advance(SECOND * 600);
+    assert_eq!(handle.lost_token().reason(), Some(LossReason::Expired));
+}
+
+#[test]
 fn renewals_are_counted() {
     let (clock, provider) = by_hand();
     let options = leased(SECOND * 3).with_max_renewals(2);
@@ -191,7 +205,8 @@ fn two_providers_may_share_a_clock() {
     let handles: Vec<_> = (0..2)
         .map(|_| {
             let provider = InMemoryLockProvider::builder().clock(&clock).build();
-            provider.create_lock("orders").acquire_with(leased(SECOND)).unwrap()
+            let options = leased(SECOND).with_renewal(Renewal::Off);
+            provider.create_lock("orders").acquire_with(options).unwrap()
         })
         .collect();
     clock.advance(SECOND);
