@@ -197,7 +197,8 @@ impl Claims {
         let claim = self.claims.first()?;
         let remove = self.remove_files && claim.file != File::Gate;
         Some(match claim.state {
-            ClaimState::Owned | ClaimState::Recorded if remove => Step::Verify(claim.file),
+            // What was not read yet may be somebody else's.
+            ClaimState::Recorded if remove => Step::Verify(claim.file),
             ClaimState::Doomed => Step::Remove(claim.file),
             ClaimState::Absent
             | ClaimState::Open

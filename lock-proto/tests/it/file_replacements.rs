@@ -205,3 +205,42 @@ fn a_lost_file_is_not_ours_to_delete() {
         "#]],
     );
 }
+
+/// It was: a provider that deletes what it releases deleted files that it had only been told to
+/// lock.
+#[test]
+fn a_foreign_file_is_not_ours_to_delete() {
+    check(
+        removing_mutex(),
+        "done done done done foreign release done done",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    done         open file
+            0.000    done         lock file exclusive
+            0.000    done         verify file
+            0.000    done         read file
+            0.000    foreign      [acquired]
+            0.000    release      close file
+            0.000    done         leave the queue
+            0.000    done         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_file_that_was_not_read_yet_may_be_foreign_and_is_not_deleted() {
+    check(
+        removing_mutex(),
+        "done done done release done done done",
+        expect![[r#"
+            0.000    start        enter the queue
+            0.000    done         open file
+            0.000    done         lock file exclusive
+            0.000    done         verify file
+            0.000    release
+            0.000    done         close file
+            0.000    done         leave the queue
+            0.000    done         [closed]
+        "#]],
+    );
+}
