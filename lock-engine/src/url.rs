@@ -26,7 +26,8 @@ impl Endpoint {
     /// none of a backend's.
     pub fn parse(url: &str) -> Result<Self, LockError> {
         // The URL may hold a password, so it is never repeated.
-        let Some((scheme, rest)) = url.split_once(':') else {
+        let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme))
+        else {
             return Err(invalid("it has no scheme; write for example file:///var/lock/app"));
         };
         match scheme.to_ascii_lowercase().as_str() {
@@ -39,6 +40,12 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// RFC 3986, section 3.1; what else stands before a colon may be part of a password.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn directory(rest: &str) -> Result<PathBuf, LockError> {

@@ -1,13 +1,15 @@
 //! Places and files that are no good for locks: each is a typed error that says what to do.
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use lock_blocking::{FileLockProvider, LockError, LockProvider as _, connect};
+use lock_blocking::{AcquireOptions, FileLockProvider, LockError, LockProvider as _, connect};
 use lock_proto::file::file_name;
 use tempfile::tempdir;
 
@@ -163,6 +165,8 @@ fn urls_that_name_no_backend_are_refused_without_being_repeated() {
         ("file:///locks%0", false),
         ("file:///a%00b", false),
         ("memory:hunter2", false),
+        ("user+hunter2@loft:5432", false),
+        (":hunter2@loft", false),
         ("carrier-pigeon://user:hunter2@loft", true),
         ("redis://user:hunter2@localhost", true),
     ] {
@@ -188,4 +192,59 @@ fn a_file_url_names_its_directory_in_full() {
     }
     assert!(Path::new(&place).join(file_name("a")).is_file());
     connect("memory:").unwrap().create_lock("a").acquire(None).unwrap().release().unwrap();
+}
+
+#[test]
+fn a_path_that_no_system_call_takes_is_refused() {
+    let dir = tempdir().unwrap();
+    let provider = FileLockProvider::new(dir.path()).unwrap();
+    for (path, word) in [(dir.path().join("a\0b"), "character"), ("x".repeat(5000).into(), "long")]
+    {
+        for error in [
+            FileLockProvider::new(&path).map(drop).unwrap_err(),
+            provider.create_lock_at(&path).acquire(None).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(error, LockError::Backend(_)), "{error:?}");
+            assert!(error.to_string().contains(word), "{error}");
+            let cause = error.source().expect("the system's own words").to_string();
+            assert!(!error.to_string().contains(&cause), "{error}: {cause}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_this_user_may_not_make_is_refused() {
+    let mut worker = Worker::start();
+    let error = worker.refuses("open /sys/dlock", "Backend", "/sys/dlock");
+    assert!(error.contains("needs the right") || error.contains("read-only"), "{error}");
+}
+
+#[test]
+fn what_is_planted_at_the_gate_or_at_a_permit_is_refused() {
+    for suffix in [".permits", ".permit0"] {
+        let dir = tempdir().unwrap();
+        let place = dir.path().join(file_name("a") + suffix);
+        symlink("/dev/null", &place).unwrap();
+        let mut worker = Worker::on(dir.path());
+        worker.refuses("acquire 1/2 - a", "Backend", "symbolic link");
+        fs::remove_file(&place).unwrap();
+        worker.hold("2/2 0 a");
+    }
+}
+
+#[test]
+fn the_longest_times_and_the_most_permits_are_no_overflow() {
+    let dir = tempdir().unwrap();
+    let provider = FileLockProvider::new(dir.path()).unwrap();
+    let longest = AcquireOptions::new().with_timeout(Duration::MAX).with_max_hold(Duration::MAX);
+    for options in [longest.clone(), longest.with_ttl(Duration::from_secs(60))] {
+        let handle = provider.create_lock("a").acquire_with(options).unwrap();
+        handle.extend(Duration::MAX).unwrap();
+        assert!(handle.is_valid());
+        handle.release().unwrap();
+    }
+    let semaphore = provider.create_semaphore("a", u32::MAX);
+    let permit = semaphore.try_acquire().unwrap().expect("a free one");
+    assert!(semaphore.is_locked().unwrap());
+    permit.release().unwrap();
 }

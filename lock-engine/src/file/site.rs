@@ -200,7 +200,8 @@ impl Opened {
 /// Makes `directory` and its parents; others may be doing the same.
 pub(super) fn create_directory(directory: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(directory).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        // A NUL in the path is found before the system is asked.
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
         refused("make the directory", directory, errno)
     })
 }
@@ -283,6 +284,7 @@ pub(super) fn refused(what: &str, path: &Path, errno: Errno) -> Fault {
         Errno::NOTDIR | Errno::EXIST => "a part of the path is a file and no directory",
         Errno::NOENT => "no file can be made there: choose another directory",
         Errno::AGAIN => "somebody keeps deleting it",
+        Errno::INVAL => "the path has a character that the file system refuses",
         Errno::NAMETOOLONG => "the path is too long: choose a shorter directory",
         Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS => {
             "the file system has no flock: choose another directory"
