@@ -300,8 +300,9 @@ fn the_loss_ends_a_select() {
         let handle = lock.acquire(None).await.unwrap();
         let lost = handle.lost_token();
         tokio::select! {
+            biased;
             _ = lost.changed() => panic!("it is ours"),
-            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            () = std::future::ready(()) => {}
         }
         let work = async {
             provider.lose("orders", LossReason::Revoked);

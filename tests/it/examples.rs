@@ -188,7 +188,7 @@ fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < BOUND, "it is not so that {what}");
-        thread::sleep(Duration::from_millis(10));
+        thread::yield_now();
     }
 }
 
