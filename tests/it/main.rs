@@ -12,6 +12,8 @@ mod examples;
 mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
+#[cfg(target_os = "linux")]
+mod redis_servers;
 mod sim;
 mod suite;
 mod test_double;

@@ -5,6 +5,8 @@ pub mod check;
 pub mod entropy;
 pub mod explore;
 pub mod memory_world;
+#[cfg(target_os = "linux")]
+pub mod redis;
 pub mod seeds;
 pub mod service;
 pub mod sightings;

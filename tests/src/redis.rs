@@ -1,0 +1,43 @@
+//! Real Redis servers for tests: alone, as a cluster, and watched by sentinels; and proxies that
+//! make the network between them and a client misbehave.
+//!
+//! Every server listens on the loopback device only, keeps everything in a directory of its own and
+//! dies with its value, or with the process of the test. All of them know the user of these
+//! fixtures, who may do everything on the server's Unix socket, whatever a test does to passwords,
+//! ports and certificates.
+
+mod options;
+mod process;
+mod server;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use options::ServerOptions;
+pub use server::{Client, Server};
+
+/// How long [`eventually`] waits: far longer than anything takes that works.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks until there is an answer, for at most [`PATIENCE`].
+///
+/// # Panics
+///
+/// With `what` is awaited, if it does not happen.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(POLL_PAUSE);
+    }
+}
+
+/// The text of an answer, of whichever type.
+fn text(value: &redis::Value) -> String {
+    redis::from_redis_value_ref(value).unwrap_or_else(|_| format!("{value:?}"))
+}
