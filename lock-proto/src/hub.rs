@@ -90,6 +90,11 @@ impl<M: Machine, A> Hub<M, A> {
         self.input(lock, now, Machine::handle_nudge);
     }
 
+    /// Tells one lock what the backend says unasked.
+    pub fn message(&mut self, lock: LockId, message: M::Message, now: Instant) {
+        self.input(lock, now, |machine, now| machine.handle_message(message, now));
+    }
+
     /// Tells one lock that it is no longer ours.
     pub fn disconnect(&mut self, lock: LockId, reason: LossReason, now: Instant) {
         self.input(lock, now, |machine, now| machine.handle_disconnect(reason, now));

@@ -19,6 +19,7 @@ mod time;
 
 pub mod file;
 pub mod memory;
+pub mod redis;
 
 pub use backoff::Backoff;
 pub use error::LockError;

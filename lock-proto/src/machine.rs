@@ -34,6 +34,8 @@ pub trait Machine: sealed::Sealed {
     type Command;
     /// What the backend answers when it carried the command out.
     type Reply;
+    /// What the backend says unasked.
+    type Message;
 
     /// Takes the next request to carry out.
     fn poll_request(&mut self) -> Option<Request<Self::Command>>;
@@ -52,6 +54,9 @@ pub trait Machine: sealed::Sealed {
 
     /// A hint: the lock may be free, or may be lost. Look now.
     fn handle_nudge(&mut self, now: Instant);
+
+    /// Records what the backend says unasked. Messages may be late, lost or told twice.
+    fn handle_message(&mut self, message: Self::Message, now: Instant);
 
     /// The backend says, unasked, that the lock is no longer ours.
     fn handle_disconnect(&mut self, reason: LossReason, now: Instant);

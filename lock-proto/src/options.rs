@@ -10,7 +10,7 @@ use crate::{Backoff, LockError};
 
 /// The range of a lease: shorter ones run out between two renewals of a busy machine, longer ones
 /// don't fit the backends' 31-bit milliseconds.
-const TTL: (Duration, Duration) =
+pub(crate) const TTL: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_millis(i32::MAX as u64));
 const MAX_OWNER_BYTES: usize = 255;
 
@@ -136,6 +136,11 @@ impl AcquireOptions {
     ///
     /// [`LockError::InvalidConfig`] naming the option that is out of its range.
     pub fn terms(&self) -> Result<Terms, LockError> {
+        self.terms_of(None)
+    }
+
+    /// The same on a backend whose locks have a lease of `default` of their own.
+    pub(crate) fn terms_of(&self, default: Option<Duration>) -> Result<Terms, LockError> {
         if let Some(owner) = &self.owner
             && (owner.len() > MAX_OWNER_BYTES || owner.contains(['\n', '\r', '\0']))
         {
@@ -144,7 +149,7 @@ impl AcquireOptions {
         if self.max_hold == Some(Duration::ZERO) {
             return Err(LockError::config("max_hold", "a hold of no time can't be acquired"));
         }
-        let Some(ttl) = self.ttl else {
+        let Some(ttl) = self.ttl.or(default) else {
             return self.terms_without_ttl();
         };
         if ttl < TTL.0 || ttl > TTL.1 {
@@ -157,6 +162,10 @@ impl AcquireOptions {
             Renewal::Off => None,
         };
         Ok(Terms { ttl: Some(ttl), cadence, renewals: self.max_renewals, max_hold: self.max_hold })
+    }
+
+    pub(crate) fn has_default_renewal(&self) -> bool {
+        self.renewal == Renewal::Automatic
     }
 
     fn terms_without_ttl(&self) -> Result<Terms, LockError> {

@@ -405,6 +405,7 @@ impl crate::machine::sealed::Sealed for FileLock {}
 impl Machine for FileLock {
     type Command = Command;
     type Reply = Reply;
+    type Message = core::convert::Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.requests.pop()
@@ -456,6 +457,10 @@ impl Machine for FileLock {
             Phase::Leaving { .. } | Phase::Closed => {}
         }
         self.decide(now);
+    }
+
+    fn handle_message(&mut self, message: Self::Message, _now: Instant) {
+        match message {}
     }
 
     fn handle_disconnect(&mut self, reason: LossReason, now: Instant) {

@@ -46,8 +46,8 @@ pub struct Record {
 /// Who this process is, as its records say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    host: Arc<str>,
-    pid: u32,
+    pub(crate) host: Arc<str>,
+    pub(crate) pid: u32,
 }
 
 impl Identity {

@@ -251,6 +251,7 @@ impl crate::machine::sealed::Sealed for MemoryLock {}
 impl Machine for MemoryLock {
     type Command = Command;
     type Reply = Reply;
+    type Message = core::convert::Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.requests.pop()
@@ -290,6 +291,10 @@ impl Machine for MemoryLock {
 
     fn handle_nudge(&mut self, now: Instant) {
         self.decide(now);
+    }
+
+    fn handle_message(&mut self, message: Self::Message, _now: Instant) {
+        match message {}
     }
 
     fn handle_disconnect(&mut self, reason: LossReason, now: Instant) {

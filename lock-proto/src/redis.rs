@@ -1,0 +1,17 @@
+//! Locks on Redis.
+//!
+//! On one server [`ServerLock`] takes a free lock with plain commands and stands in a queue beside
+//! a held one; whoever gives it back hands it on in the same script, and the next holder hears of
+//! it in its client's inbox. The rules are model-checked; each is named where it is kept.
+
+mod call;
+mod keys;
+mod options;
+mod token;
+
+pub use call::{
+    CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
+};
+pub use keys::{Keys, slot};
+pub use options::RedisOptions;
+pub use token::Token;

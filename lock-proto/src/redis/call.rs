@@ -1,0 +1,277 @@
+//! What a server is asked, and what it answers.
+
+use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Keys, Token};
+
+/// One thing to ask one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command {
+    /// Which of the provider's servers, counted from zero.
+    pub server: usize,
+    /// The lock's keys.
+    pub keys: Keys,
+    /// Whose acquisition it is.
+    pub token: Token,
+    /// What is asked.
+    pub verb: Verb,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
+pub enum Verb {
+    /// `SET lock token NX PX ttl` and, in the same write, `INCR fence` if there is to be a fence.
+    ///
+    /// Answer: `[1, fence]` if it was set, `[0, _]` if somebody else holds the lock. The first
+    /// number that a connection draws of a counter is drawn by [`Verb::Mint`] in place of `INCR`,
+    /// since the server may have come back with an older counter. A fence that was not
+    /// answered is 0.
+    Take {
+        /// How long it is to be ours.
+        ttl: Duration,
+        /// Whether to mint a fencing token.
+        fencing: bool,
+    },
+    /// `acquire.lua` or `permits_acquire.lua`.
+    Enter {
+        /// How much of the lock.
+        side: Side,
+        /// How long it is to be ours.
+        ttl: Duration,
+        /// Whether to stand in the queue.
+        wait: bool,
+        /// Numbers the refreshes of one place in the queue.
+        stamp: u64,
+    },
+    /// `extend.lua` or `permits_extend.lua`.
+    Extend {
+        /// How much of the lock.
+        side: Side,
+        /// How long it is to stay ours.
+        ttl: Duration,
+    },
+    /// `mint.lua`: the fencing token of a mutex that is held without one.
+    Mint,
+    /// `release.lua` or `permits_release.lua`.
+    Leave {
+        /// How much of the lock.
+        side: Side,
+        /// Refuse the token for this long: a request to take the lock may still be on its way.
+        refuse_for: Option<Duration>,
+    },
+}
+
+/// How much of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
+pub enum Side {
+    /// All of it: a mutex, or the write side of a reader-writer lock.
+    Exclusive,
+    /// A share of it: the read side of a reader-writer lock.
+    Shared,
+    /// So many permits of a semaphore of so many.
+    Permits {
+        /// How many to take.
+        count: u32,
+        /// How many may be out at once.
+        limit: u32,
+    },
+}
+
+/// How long a waiter that was let in has to say that it is there.
+pub const CLAIM: Duration = Duration::from_secs(3);
+/// How long a waiter counts as alive after it was last heard of.
+pub const LIVENESS: Duration = Duration::from_millis(2500);
+
+/// What a server answers: up to three numbers, as the head of the script says.
+pub type Reply = [i64; 3];
+
+/// What a server says unasked, in the inbox of the client: a waiter was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "it is what the wire has")]
+pub struct Message {
+    /// Its fencing token.
+    pub fence: u64,
+    /// The stamp of the refresh from which its claim counts.
+    pub stamp: u64,
+}
+
+impl Message {
+    /// Reads `<token> <fence> <stamp>`, and says for whom it is.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<(&str, Self)> {
+        // An owner may have spaces in it, and stands in front.
+        let (rest, stamp) = text.rsplit_once(' ')?;
+        let (token, fence) = rest.rsplit_once(' ')?;
+        Some((token, Self { fence: fence.parse().ok()?, stamp: stamp.parse().ok()? }))
+    }
+}
+
+/// A Lua script of a server.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Script {
+    /// The file in which it stands.
+    pub name: &'static str,
+    /// What the server is to run.
+    pub source: &'static str,
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $common:literal + $file:literal;)*) => {
+        $($(#[$doc])*
+        pub(super) static $name: Script = Script {
+            name: $file,
+            source: concat!(
+                include_str!(concat!("lua/", $common, ".lua")),
+                include_str!(concat!("lua/", $file, ".lua")),
+            ),
+        };)*
+
+        /// Every script, so that a connection can load them before they are needed.
+        pub static SCRIPTS: &[&Script] = &[$(&$name),*];
+    };
+}
+
+scripts! {
+    /// Takes a mutex or one side of a reader-writer lock.
+    ACQUIRE = "common" + "acquire";
+    /// Prolongs a mutex or one side of a reader-writer lock.
+    EXTEND = "common" + "extend";
+    /// Gives a mutex or one side of a reader-writer lock back.
+    RELEASE = "common" + "release";
+    /// Mints a fencing token.
+    MINT = "common" + "mint";
+    /// Says who holds a mutex or a reader-writer lock.
+    INFO = "common" + "info";
+    /// Takes permits.
+    PERMITS_ACQUIRE = "permits_common" + "permits_acquire";
+    /// Prolongs permits.
+    PERMITS_EXTEND = "permits_common" + "permits_extend";
+    /// Gives permits back.
+    PERMITS_RELEASE = "permits_common" + "permits_release";
+    /// Says who holds permits.
+    PERMITS_INFO = "permits_common" + "permits_info";
+}
+
+/// The words of one script call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScriptCall {
+    /// Which script.
+    pub script: &'static Script,
+    /// Its KEYS.
+    pub keys: Vec<String>,
+    /// Its ARGV.
+    pub args: Vec<String>,
+}
+
+impl Command {
+    pub(crate) fn new(server: usize, keys: &Keys, token: &Token, verb: Verb) -> Self {
+        Self { server, keys: keys.clone(), token: token.clone(), verb }
+    }
+
+    /// Whether the answer may come as a message to the client's inbox: subscribe to it before.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        matches!(self.verb, Verb::Enter { wait: true, .. })
+    }
+
+    /// Whether it could make the lock ours, or put us in its queue.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        matches!(self.verb, Verb::Take { .. } | Verb::Enter { .. })
+    }
+
+    /// The script that does it, for a client with this `inbox`; [`Verb::Take`] needs none.
+    #[must_use]
+    pub fn script(&self, inbox: &str) -> Option<ScriptCall> {
+        let token = self.token.as_str().to_string();
+        let gone = || self.keys.gone(self.token.as_str());
+        Some(match &self.verb {
+            Verb::Take { .. } => return None,
+            Verb::Enter { side, ttl, wait, stamp } => {
+                let (script, amount) = match side {
+                    Side::Exclusive => (&ACQUIRE, ["x".into()].into()),
+                    Side::Shared => (&ACQUIRE, ["s".into()].into()),
+                    Side::Permits { count, limit } => {
+                        let amount: Vec<String> = [count.to_string(), limit.to_string()].into();
+                        (&PERMITS_ACQUIRE, amount)
+                    }
+                };
+                let mut args = Vec::from([token]);
+                args.extend(amount);
+                let wait = if *wait { "1" } else { "0" };
+                let times = [millis(CLAIM), millis(LIVENESS)];
+                args.extend([millis(*ttl), wait.into(), stamp.to_string()]);
+                args.extend(times);
+                args.push(inbox.into());
+                let mut keys = side.keys(&self.keys);
+                keys.push(gone());
+                ScriptCall { script, keys, args }
+            }
+            Verb::Extend { side, ttl } => {
+                let (script, args) = match side {
+                    Side::Exclusive | Side::Shared => (&EXTEND, [token, millis(*ttl)].into()),
+                    Side::Permits { count, .. } => {
+                        (&PERMITS_EXTEND, [token, count.to_string(), millis(*ttl)].into())
+                    }
+                };
+                ScriptCall { script, keys: side.keys(&self.keys), args }
+            }
+            Verb::Mint => {
+                let keys = Side::Exclusive.keys(&self.keys);
+                ScriptCall { script: &MINT, keys, args: [token].into() }
+            }
+            Verb::Leave { side, refuse_for } => {
+                let refuse = refuse_for.map_or_else(|| "0".into(), millis);
+                let (script, args) = match side {
+                    Side::Exclusive | Side::Shared => (&RELEASE, [token, refuse].into()),
+                    Side::Permits { count, .. } => {
+                        (&PERMITS_RELEASE, [token, count.to_string(), refuse].into())
+                    }
+                };
+                let mut keys = side.keys(&self.keys);
+                keys.extend(refuse_for.map(|_| gone()));
+                ScriptCall { script, keys, args }
+            }
+        })
+    }
+}
+
+impl Side {
+    /// The script that says who holds this much of a lock.
+    #[must_use]
+    pub fn info(self, keys: &Keys) -> ScriptCall {
+        let script = match self {
+            Self::Exclusive | Self::Shared => &INFO,
+            Self::Permits { .. } => &PERMITS_INFO,
+        };
+        ScriptCall { script, keys: self.keys(keys), args: Vec::new() }
+    }
+
+    fn keys(self, keys: &Keys) -> Vec<String> {
+        let own = [keys.lock(), keys.fence(), keys.waiting(), keys.writers()];
+        let shared = [keys.queue(), keys.readers()];
+        let counted = matches!(self, Self::Permits { .. });
+        let all = own.into_iter().chain(shared.into_iter().filter(|_| !counted));
+        all.map(String::from).collect()
+    }
+}
+
+/// Whole milliseconds, rounded up: what is believed to be ours must not end before.
+pub(crate) fn millis(duration: Duration) -> String {
+    duration.as_nanos().div_ceil(1_000_000).to_string()
+}
+
+/// The name of an inbox that nobody else has.
+#[must_use]
+pub fn inbox(seed: &crate::Seed) -> Arc<str> {
+    let mut digits = seed.jitter();
+    alloc::format!("dlock:inbox:{:016x}{:016x}", digits.next_u64(), digits.next_u64()).into()
+}

@@ -1,0 +1,33 @@
+-- Gives a mutex or one side of a reader-writer lock back, held or waited for, and hands it on.
+--
+-- KEYS  lock fence waiting writers queue readers [gone]
+-- ARGV  token, ms for which the token is refused from here on ('0': it need not be)
+-- Answer  {1} it was ours, {0} it was not
+--
+-- Afterwards the token neither holds nor waits.
+local token, refused_ms = unpack(ARGV)
+
+if refused_ms ~= '0' then
+  redis.call('SET', KEYS[7], '1', 'PX', refused_ms)
+end
+
+local value = redis.call('GET', LOCK)
+if value == token then
+  redis.call('DEL', LOCK)
+  if redis.call('EXISTS', WAITING) == 1 then
+    forget(token)
+    hand_over('left')
+  end
+  return {1}
+end
+local ours = 0
+if value == SHARED then
+  ours = redis.call('ZREM', READERS, token)
+end
+if redis.call('EXISTS', WAITING) == 1 then
+  forget(token)
+  hand_over(state())
+elseif ours == 1 then
+  state()
+end
+return {ours}
