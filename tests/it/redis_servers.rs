@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lock_tests::redis::{Server, ServerOptions, eventually};
+use lock_tests::redis::{Cluster, Sentinels, Server, ServerOptions, eventually};
 
 #[test]
 fn a_killed_server_forgets_what_it_kept_in_memory() {
@@ -81,4 +81,46 @@ fn ping(url: &str) -> redis::RedisResult<()> {
     let client = redis::Client::open(url)?;
     let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
     redis::cmd("PING").exec(&mut connection)
+}
+
+#[test]
+fn a_cluster_forms_and_fails_over() {
+    let cluster = Cluster::start();
+    let first = cluster.master_of("a");
+    cluster.nodes()[first].command(&["SET", "a", "1"]).unwrap();
+
+    let second = cluster.failover(first);
+    assert_eq!(cluster.master_of("a"), second);
+    assert_eq!(cluster.replica_of(second), first);
+    assert_eq!(read(&cluster.nodes()[second], "a").as_deref(), Some("1"));
+
+    cluster.kill(second);
+    assert_eq!(cluster.wait_for_successor_of(cluster.slot_of("a"), second), first);
+    cluster.restart(second);
+    cluster.wait_until_ok();
+    assert_eq!(cluster.replica_of(first), second);
+}
+
+#[test]
+fn a_cluster_without_a_slot_refuses_and_with_it_serves() {
+    let cluster = Cluster::start();
+    let (master, slot) = (cluster.master_of("a"), cluster.slot_of("a"));
+    cluster.drop_slots(slot..=slot);
+    let error = cluster.nodes()[master].command(&["SET", "a", "1"]).unwrap_err();
+    assert_eq!(error.code(), Some("CLUSTERDOWN"), "{error}");
+    cluster.add_slots(master, slot..=slot);
+    cluster.nodes()[master].command(&["SET", "a", "1"]).unwrap();
+}
+
+#[test]
+fn sentinels_promote_the_replica_of_a_dead_master() {
+    let sentinels = Sentinels::start();
+    sentinels.master().command(&["SET", "a", "1"]).unwrap();
+    sentinels.master().command(&["WAIT", "1", "1000"]).unwrap();
+    let former = sentinels.kill_master();
+    let successor = sentinels.wait_for_successor_of(former);
+    assert_eq!(read(successor, "a").as_deref(), Some("1"));
+    former.restart();
+    sentinels.wait_until_ok();
+    assert_eq!(former.info("replication").get("role").map(String::as_str), Some("slave"));
 }

@@ -6,15 +6,21 @@
 //! fixtures, who may do everything on the server's Unix socket, whatever a test does to passwords,
 //! ports and certificates.
 
+mod client;
+mod cluster;
 mod options;
 mod process;
+mod sentinel;
 mod server;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use client::Client;
+pub use cluster::Cluster;
 pub use options::ServerOptions;
-pub use server::{Client, Server};
+pub use sentinel::Sentinels;
+pub use server::Server;
 
 /// How long [`eventually`] waits: far longer than anything takes that works.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -17,6 +17,14 @@ pub struct ServerOptions {
     append_only: bool,
     master: Option<u16>,
     lines: Vec<String>,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Role {
+    #[default]
+    Server,
+    Sentinel,
 }
 
 impl ServerOptions {
@@ -71,8 +79,21 @@ impl ServerOptions {
         Server::start_with(self)
     }
 
+    pub(super) fn into_sentinel(mut self) -> Self {
+        self.role = Role::Sentinel;
+        self
+    }
+
     pub(super) fn is_replica(&self) -> bool {
         self.master.is_some()
+    }
+
+    /// What follows the configuration on the command line.
+    pub(super) fn arguments(&self) -> &'static [&'static str] {
+        match self.role {
+            Role::Server => &[],
+            Role::Sentinel => &["--sentinel"],
+        }
     }
 
     /// The scheme and the credentials of the server's URL.
@@ -93,7 +114,9 @@ impl ServerOptions {
             format!("unixsocket {}", socket.display()),
             format!("user {ADMIN} on >{ADMIN} ~* &* +@all"),
         ];
-        lines.extend(self.server_lines());
+        if self.role == Role::Server {
+            lines.extend(self.server_lines());
+        }
         lines.extend(self.lines.iter().cloned());
         lines.iter().fold(String::new(), |mut text, line| {
             writeln!(text, "{line}").expect("a string takes everything");

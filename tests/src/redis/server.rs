@@ -12,6 +12,7 @@ use redis::{Connection, RedisResult, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::client::Client;
 use super::options::{ADMIN, ServerOptions};
 use super::process::{free_port, start_redis};
 use super::{PATIENCE, eventually, text};
@@ -33,24 +34,6 @@ pub struct Server {
     port: u16,
     process: Mutex<Option<Child>>,
     admin: Mutex<Option<Connection>>,
-}
-
-/// A client as the server sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Client {
-    /// The number by which `CLIENT KILL ID` knows it.
-    pub id: u64,
-    /// Where it connects from.
-    pub address: String,
-    /// What it calls itself, or nothing.
-    pub name: String,
-    /// The user that it is.
-    pub user: String,
-    /// How many channels it listens to.
-    pub subscriptions: u64,
-    /// The last command it sent.
-    pub command: String,
 }
 
 /// Why a server did not start.
@@ -305,7 +288,8 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.directory().join(LOG));
         let log = log.expect("the directory is ours");
         let said_before = log.metadata().expect("the log is open").len();
-        *self.process() = Some(start_redis(self.directory(), &[CONFIGURATION], log));
+        let arguments = [&[CONFIGURATION], self.options.arguments()].concat();
+        *self.process() = Some(start_redis(self.directory(), &arguments, log));
         let said = || self.log().split_off(said_before as usize);
         loop {
             let running = self.process().as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)));
@@ -366,22 +350,5 @@ impl Drop for Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
-impl Client {
-    fn parse(line: &str) -> Self {
-        let fields: BTreeMap<&str, &str> =
-            line.split(' ').filter_map(|field| field.split_once('=')).collect();
-        let word = |key| fields.get(key).copied().unwrap_or_default().to_owned();
-        let number = |key| fields.get(key).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        Self {
-            id: number("id"),
-            address: word("addr"),
-            name: word("name"),
-            user: word("user"),
-            subscriptions: number("sub") + number("psub") + number("ssub"),
-            command: word("cmd"),
-        }
     }
 }
