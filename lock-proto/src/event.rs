@@ -3,12 +3,16 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::outbox::Outbox;
 use crate::{Instant, LockError};
+
+/// Acquired, Extended, Warned, Lost, Closed: the newest of a kind stands for all.
+const EVENTS: usize = 5;
 
 /// One thing that the caller of a machine should know.
 ///
 /// The events of one life follow the grammar
-/// `( Acquired Extended* Lost? | Failed | nothing ) Closed`.
+/// `( Acquired ( Extended | Warned )* Lost? | Failed | nothing ) Closed`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -23,6 +27,12 @@ pub enum Event {
     Extended {
         /// Until when; `None` where the lock lasts as long as its holder.
         valid_until: Option<Instant>,
+    },
+    /// The lease is about to run out, and nothing has prolonged it yet. Finish, or prepare to; an
+    /// [`Event::Extended`] takes the warning back.
+    Warned {
+        /// When it runs out.
+        valid_until: Instant,
     },
     /// The lock is no longer ours. Stop touching what it protects.
     Lost(LossReason),
@@ -79,5 +89,39 @@ impl From<&str> for LossReason {
 impl From<String> for LossReason {
     fn from(reason: String) -> Self {
         Self::Other(reason)
+    }
+}
+
+/// What a machine has told and nobody has taken yet, in bounded room.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(Outbox<Event, EVENTS>);
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self(Outbox::new())
+    }
+
+    /// Tells what happens once in a life.
+    pub(crate) fn push(&mut self, event: Event) {
+        self.0.push(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.0.pop()
+    }
+
+    /// The lease was prolonged; a warning that nobody has heard is no news any more.
+    pub(crate) fn extended(&mut self, valid_until: Option<Instant>) {
+        self.0.pop_last_if(|last| matches!(last, Event::Warned { .. }));
+        self.0.pop_last_if(|last| matches!(last, Event::Extended { .. }));
+        self.0.push(Event::Extended { valid_until });
+    }
+
+    /// The lease is about to run out.
+    pub(crate) fn warned(&mut self, valid_until: Option<Instant>) {
+        if let Some(valid_until) = valid_until {
+            self.0.pop_last_if(|last| matches!(last, Event::Warned { .. }));
+            self.0.push(Event::Warned { valid_until });
+        }
     }
 }

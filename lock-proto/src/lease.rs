@@ -4,6 +4,11 @@ use core::time::Duration;
 
 use crate::{Deadline, Instant, LossReason, Timer};
 
+/// A renewal that failed is asked for again this much sooner than the next was due.
+const RETRIES: u32 = 4;
+/// But not sooner than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// What was agreed about a hold, from [`AcquireOptions::terms`](crate::AcquireOptions::terms).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,13 +25,16 @@ pub struct Terms {
 
 /// One hold in progress.
 ///
-/// `renew_at < valid_until` whenever both are set.
+/// `renew_at < valid_until` and `warn_at < valid_until` whenever both are set.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
     terms: Terms,
     valid_until: Option<Instant>,
     renew_at: Option<Instant>,
+    warn_at: Option<Instant>,
     hold_until: Option<Instant>,
+    /// The lease is that of a hand-over: its full length is yet to be claimed.
+    claiming: bool,
 }
 
 /// What a hold needs at a moment.
@@ -35,6 +43,8 @@ pub(crate) enum Due {
     Nothing,
     /// Prolong the lease by its ttl.
     Renewal(Duration),
+    /// The lease is about to run out.
+    Warning,
     Loss(LossReason),
 }
 
@@ -42,8 +52,20 @@ impl Hold {
     /// A hold that began at `now` on a lease until `valid_until`.
     pub(crate) fn begin(terms: Terms, valid_until: Option<Instant>, now: Instant) -> Self {
         let hold_until = terms.max_hold.map(|limit| now + limit);
-        let mut hold = Self { terms, valid_until, renew_at: None, hold_until };
-        hold.plan_renewal(now);
+        let claiming = false;
+        let mut hold =
+            Self { terms, valid_until, renew_at: None, warn_at: None, hold_until, claiming };
+        hold.plan(now);
+        hold
+    }
+
+    /// A hold that was handed over at `now`, until `valid_until`: the full lease is to be claimed
+    /// at once, which no limit on renewals forbids.
+    pub(crate) fn begin_claim(terms: Terms, valid_until: Instant, now: Instant) -> Self {
+        let mut hold = Self::begin(terms, Some(valid_until), now);
+        hold.claiming = true;
+        hold.renew_at = Some(now);
+        hold.keep_within_lease();
         hold
     }
 
@@ -64,6 +86,10 @@ impl Hold {
             self.renew_at = None;
             return self.terms.ttl.map_or(Due::Nothing, Due::Renewal);
         }
+        if self.warn_at.is_some_and(|at| now >= at) {
+            self.warn_at = None;
+            return Due::Warning;
+        }
         Due::Nothing
     }
 
@@ -73,16 +99,21 @@ impl Hold {
             (Some(old), Some(new)) => Some(old.max(new)),
             (None, _) | (_, None) => None,
         };
-        if automatic && let Some(left) = &mut self.terms.renewals {
+        if automatic
+            && !self.claiming
+            && let Some(left) = &mut self.terms.renewals
+        {
             *left = left.saturating_sub(1);
         }
-        self.plan_renewal(now);
+        self.claiming = false;
+        self.plan(now);
     }
 
     /// The lease was not prolonged, as far as anybody knows at `now`.
     pub(crate) fn renewal_failed(&mut self, now: Instant) {
-        self.renew_at = self.cadence().map(|cadence| now + cadence);
-        self.keep_renewal_within_lease();
+        let pause = if self.claiming { self.terms.ttl } else { self.cadence() };
+        self.renew_at = pause.map(|pause| now + (pause / RETRIES).max(SHORTEST_PAUSE));
+        self.keep_within_lease();
     }
 
     /// When time next matters to the hold.
@@ -91,6 +122,7 @@ impl Hold {
             self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit)),
             self.valid_until.map(|at| Deadline::new(at, Timer::Expiry)),
             self.renew_at.map(|at| Deadline::new(at, Timer::Renewal)),
+            self.warn_at.map(|at| Deadline::new(at, Timer::Warning)),
         ]
         .into_iter()
         .flatten()
@@ -99,23 +131,32 @@ impl Hold {
 
     /// A cadence from `now`, but never later than a cadence into the last lease of full length: a
     /// grant may have been long on its way, and an extension by hand may be shorter than the ttl.
-    fn plan_renewal(&mut self, now: Instant) {
-        self.renew_at = self.cadence().zip(self.terms.ttl).zip(self.valid_until).map(
-            |((cadence, ttl), end)| {
-                let rest = u64::try_from((ttl - cadence).as_nanos()).unwrap_or(u64::MAX);
-                let latest = Instant::from_nanos(end.as_nanos().saturating_sub(rest));
-                (now + cadence).min(latest).max(now)
-            },
-        );
-        self.keep_renewal_within_lease();
+    fn plan(&mut self, now: Instant) {
+        self.renew_at =
+            self.cadence().zip(self.terms.ttl).zip(self.valid_until).map(
+                |((cadence, ttl), end)| (now + cadence).min(before(end, ttl - cadence)).max(now),
+            );
+        // Halfway between the renewal that is due and the end, so that one may fail unmentioned.
+        self.warn_at = self.terms.ttl.zip(self.valid_until).map(|(ttl, end)| {
+            before(end, self.cadence().map_or(ttl / 3, |cadence| (ttl - cadence) / 2))
+        });
+        self.keep_within_lease();
+        self.warn_at = self.warn_at.filter(|at| *at > now);
     }
 
     fn cadence(&self) -> Option<Duration> {
         self.terms.cadence.filter(|_| self.terms.renewals != Some(0))
     }
 
-    fn keep_renewal_within_lease(&mut self) {
+    fn keep_within_lease(&mut self) {
         let end = self.valid_until;
         self.renew_at = self.renew_at.filter(|at| end.is_some_and(|end| *at < end));
+        self.warn_at = self.warn_at.filter(|at| end.is_some_and(|end| *at < end));
     }
+}
+
+/// `duration` before `moment`.
+fn before(moment: Instant, duration: Duration) -> Instant {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    Instant::from_nanos(moment.as_nanos().saturating_sub(nanos))
 }

@@ -88,4 +88,6 @@ pub enum Timer {
     Renewal,
     /// A refused acquisition is tried again.
     Retry,
+    /// The lease is about to run out.
+    Warning,
 }

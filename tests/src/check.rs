@@ -171,7 +171,7 @@ impl<M: Checkable> Checked<M> {
                 assert!(!self.released, "acquired after the release");
                 Stage::Held
             }
-            (Stage::Held, Event::Extended { .. }) => Stage::Held,
+            (Stage::Held, Event::Extended { .. } | Event::Warned { .. }) => Stage::Held,
             (Stage::Waiting, Event::Failed(_)) | (Stage::Held, Event::Lost(_)) => Stage::Over,
             (Stage::Waiting | Stage::Held | Stage::Over, Event::Closed { clean }) => {
                 let ended = self.released || self.stage == Stage::Over;

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::claims::{Claims, Outcome};
 use super::step::Step;
 use super::{Command, Identity, Reply};
+use crate::event::Events;
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
@@ -24,8 +25,6 @@ const WATCHED_REST: Duration = Duration::from_secs(1);
 const WOKEN_REST: Duration = Duration::from_micros(50);
 /// The tries after a wake-up: their rests add up to 13 ms.
 const WOKEN_TRIES: u32 = 8;
-/// Acquired, Extended (the newest stands for all), Lost, Closed.
-const EVENTS: usize = 4;
 /// One step and the cancel of the place in the queue.
 const REQUESTS: usize = 2;
 
@@ -82,7 +81,7 @@ pub struct FileLock {
     outstanding: Option<(RequestId, Step)>,
     ids: RequestIds,
     requests: Outbox<Request<Command>, REQUESTS>,
-    events: Outbox<Event, EVENTS>,
+    events: Events,
 }
 
 #[derive(Debug)]
@@ -156,7 +155,7 @@ impl FileLock {
             outstanding: None,
             ids: RequestIds::new(),
             requests: Outbox::new(),
-            events: Outbox::new(),
+            events: Events::new(),
         };
         machine.decide(now);
         Ok(machine)
@@ -211,6 +210,10 @@ impl FileLock {
             Due::Loss(reason) => self.lose(reason),
             Due::Renewal(ttl) => {
                 self.prolong(ttl, true, now);
+                self.decide_held(now);
+            }
+            Due::Warning => {
+                self.events.warned(hold.valid_until());
                 self.decide_held(now);
             }
             Due::Nothing if self.outstanding.is_some() || now < *probe_at => {}
@@ -291,11 +294,7 @@ impl FileLock {
         };
         let valid_until = hold.valid_until().map(|_| now + ttl);
         hold.prolong(valid_until, automatic, now);
-        let extended = Event::Extended { valid_until: hold.valid_until() };
-        match self.events.last_mut() {
-            Some(last @ Event::Extended { .. }) => *last = extended,
-            Some(_) | None => self.events.push(extended),
-        }
+        self.events.extended(hold.valid_until());
     }
 
     fn fail(&mut self, error: LockError) {

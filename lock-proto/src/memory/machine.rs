@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::{Command, Reply};
+use crate::event::Events;
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
@@ -13,8 +14,6 @@ use crate::{
     LossReason, Machine, Request, RequestId, Timer,
 };
 
-/// Acquired, Extended (the newest stands for all), Lost, Closed.
-const EVENTS: usize = 4;
 /// One question and its cancel.
 const REQUESTS: usize = 2;
 
@@ -36,7 +35,7 @@ pub struct MemoryLock {
     phase: Phase,
     ids: RequestIds,
     requests: Outbox<Request<Command>, REQUESTS>,
-    events: Outbox<Event, EVENTS>,
+    events: Events,
 }
 
 #[derive(Debug)]
@@ -97,7 +96,7 @@ impl MemoryLock {
         let phase = Phase::Entering { asked: request.id, give_up_at };
         let mut requests = Outbox::new();
         requests.push(request);
-        Ok(Self { name, demand, terms, budget, phase, ids, requests, events: Outbox::new() })
+        Ok(Self { name, demand, terms, budget, phase, ids, requests, events: Events::new() })
     }
 
     fn entered(&mut self, reply: Result<Reply, Fault>, now: Instant) {
@@ -140,11 +139,7 @@ impl MemoryLock {
                 }
                 hold.prolong(valid_until, automatic, now);
                 if wanted.is_none() {
-                    let extended = Event::Extended { valid_until: hold.valid_until() };
-                    match self.events.last_mut() {
-                        Some(last @ Event::Extended { .. }) => *last = extended,
-                        Some(_) | None => self.events.push(extended),
-                    }
+                    self.events.extended(hold.valid_until());
                 }
             }
             Ok(Reply::NotHeld) => return self.lose(LossReason::Expired),
@@ -228,7 +223,14 @@ impl MemoryLock {
             }
             Phase::Held { hold, .. } => match hold.due(now) {
                 Due::Nothing => {}
-                Due::Renewal(ttl) => self.ask_to_extend(ttl, true),
+                Due::Renewal(ttl) => {
+                    self.ask_to_extend(ttl, true);
+                    self.decide(now);
+                }
+                Due::Warning => {
+                    self.events.warned(hold.valid_until());
+                    self.decide(now);
+                }
                 Due::Loss(reason) => self.lose(reason),
             },
             Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed => {}

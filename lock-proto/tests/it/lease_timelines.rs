@@ -28,12 +28,13 @@ fn a_lease_ends_when_its_renewals_are_used_up() {
     let options = leased().with_max_renewals(1);
     check(
         mutex(options),
-        "leased next prolonged next left",
+        "leased next prolonged next next left",
         expect![[r#"
             0.000    start        enter the queue
             0.000    leased       [acquired until 3.000s with fence 7]
             1000.000 Renewal      extend by 3s
             1000.000 prolonged    [extended until Some(4.000s)]
+            3000.000 Warning      [warned: it runs out at 4.000s]
             4000.000 Expiry       [lost: its lease ran out], leave
             4000.000 left         [closed]
         "#]],
@@ -45,10 +46,11 @@ fn a_lease_without_renewal_ends() {
     let options = leased().with_renewal(Renewal::Off);
     check(
         mutex(options),
-        "leased next left",
+        "leased next next left",
         expect![[r#"
             0.000    start        enter the queue
             0.000    leased       [acquired until 3.000s with fence 7]
+            2000.000 Warning      [warned: it runs out at 3.000s]
             3000.000 Expiry       [lost: its lease ran out], leave
             3000.000 left         [closed]
         "#]],
@@ -92,7 +94,7 @@ fn a_renewal_without_an_answer_is_asked_again_until_the_lease_ends() {
     // One failed renewal once ended all renewals.
     check(
         mutex(leased()),
-        "leased next refused next unknown next left",
+        "leased next refused next unknown next refused +1400ms next left",
         expect![[r#"
             0.000    start        enter the queue
             0.000    leased       [acquired until 3.000s with fence 7]
@@ -190,7 +192,7 @@ fn a_renewal_under_way_does_not_hinder_the_release() {
 fn a_file_lease_is_prolonged_without_asking_anybody() {
     check(
         file_timelines::mutex(leased().with_ttl(ms(600)).with_max_renewals(2)),
-        &format!("{UNCONTENDED} next next next done next done done"),
+        &format!("{UNCONTENDED} next next next done next next done done"),
         expect![[r#"
             0.000    start        enter the queue
             0.000    done         open file
@@ -203,6 +205,7 @@ fn a_file_lease_is_prolonged_without_asking_anybody() {
             400.000  Renewal      [extended until Some(1.000s)]
             500.000  Probe        verify file
             500.000  done
+            800.000  Warning      [warned: it runs out at 1.000s]
             1000.000 Expiry       [lost: its lease ran out], close file
             1000.000 done         leave the queue
             1000.000 done         [closed]
@@ -235,7 +238,7 @@ fn a_file_lease_that_nobody_renews_ends() {
     let options = AcquireOptions::new().with_ttl(ms(300)).with_renewal(Renewal::Off);
     check(
         file_timelines::mutex(options),
-        &format!("{UNCONTENDED} next done done"),
+        &format!("{UNCONTENDED} next next done done"),
         expect![[r#"
             0.000    start        enter the queue
             0.000    done         open file
@@ -244,6 +247,7 @@ fn a_file_lease_that_nobody_renews_ends() {
             0.000    done         read file
             0.000    empty        write file with fence 1000000
             0.000    done         [acquired until 0.300s with fence 1000000]
+            200.000  Warning      [warned: it runs out at 0.300s]
             300.000  Expiry       [lost: its lease ran out], close file
             300.000  done         leave the queue
             300.000  done         [closed]

@@ -154,6 +154,7 @@ fn describe_event(event: &Event) -> String {
             format!("acquired{until}{fence}")
         }
         Event::Extended { valid_until } => format!("extended until {valid_until:?}"),
+        Event::Warned { valid_until } => format!("warned: it runs out at {valid_until:?}"),
         Event::Lost(reason) => format!("lost: {reason}"),
         Event::Failed(LockError::Timeout(budget)) => format!("timed out after {budget:?}"),
         Event::Failed(error) => format!("failed: {error}"),
