@@ -94,15 +94,18 @@ fn a_renewal_without_an_answer_is_asked_again_until_the_lease_ends() {
     // One failed renewal once ended all renewals.
     check(
         mutex(leased()),
-        "leased next refused next unknown next refused +1400ms next left",
+        "leased next refused next unknown next next next refused left",
         expect![[r#"
             0.000    start        enter the queue
             0.000    leased       [acquired until 3.000s with fence 7]
             1000.000 Renewal      extend by 3s
             1000.000 refused
-            2000.000 Renewal      extend by 3s
-            2000.000 unknown
+            1250.000 Renewal      extend by 3s
+            1250.000 unknown
+            1500.000 Renewal      extend by 3s
+            2000.000 Warning      [warned: it runs out at 3.000s]
             3000.000 Expiry       [lost: its lease ran out], leave
+            3000.000 refused
             3000.000 left         [closed]
         "#]],
     );
