@@ -24,6 +24,8 @@ mod url;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use client::{Address, Client, Status};
 pub use clock::{Clock, ManualClock};

@@ -1,0 +1,241 @@
+//! What a link asks of whoever has the connections.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use lock_proto::redis::{Command, Reply, ScriptCall};
+use lock_proto::{Fault, Instant, LockId, RequestId};
+use redis::{Pipeline, RedisResult, Value};
+
+use super::{Session, fault_of, wire};
+
+/// Connections to the servers of one provider.
+///
+/// It connects to each server, connects anew with a back-off when a connection is lost, and carries
+/// parcels. What it is to do with each:
+///
+/// 1. Before [`Parcel::not_after`] write [`Parcel::pack`] on a connection to [`Parcel::server`], in
+///    one piece. If there is no connection, keep the parcel until there is one, in a queue with a
+///    bound. When its time has passed, [`Parcel::expire`] it.
+/// 2. If it [listens](Parcel::listens), subscribe to the [`Inbox`](super::Inbox) before, on this
+///    connection or, in a cluster, with confirmation on any.
+/// 3. Give every reply to [`Parcel::replied`]; what that gives back is to be sent again.
+/// 4. When the connection is lost, or has been silent for longer than a server may be, the parcels
+///    that were written on it [fail](Parcel::fail) with [`Fault::unknown`], and nothing more is read
+///    from it.
+///
+/// Each connection has a [`Session`] of its own.
+pub trait Transport: Send + Sync + 'static {
+    /// How many servers there are: one for a cluster, and one for a master that sentinels watch.
+    fn servers(&self) -> usize;
+
+    /// Takes a parcel, and sees to it that it is settled once, on any thread and at any time. Never
+    /// waits, and may settle it before it returns.
+    fn send(&self, parcel: Parcel);
+
+    /// Nobody will send anything any more: ends every connection.
+    fn close(&self);
+}
+
+/// One thing to send to one server, and to be settled once: by a reply, or by a fault.
+///
+/// One that is dropped was lost, and counts as [`Fault::unknown`].
+pub struct Parcel {
+    server: usize,
+    not_after: Instant,
+    inbox: Arc<str>,
+    /// Whether the server is known not to know the script.
+    spelled_out: bool,
+    content: Option<Content>,
+}
+
+enum Content {
+    Command(Command, Ticket),
+    Question(Question, Answer),
+}
+
+/// What is asked on nobody's behalf.
+pub(crate) enum Question {
+    /// A script.
+    Script(ScriptCall),
+    /// Any command, word by word.
+    Words(Vec<String>),
+}
+
+/// Hears the answer to a question.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Value, Fault>) + Send>;
+
+impl Parcel {
+    pub(crate) fn command(
+        command: Command,
+        not_after: Instant,
+        inbox: &Arc<str>,
+        ticket: Ticket,
+    ) -> Self {
+        let server = command.server;
+        let content = Some(Content::Command(command, ticket));
+        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, content }
+    }
+
+    pub(crate) fn question(
+        server: usize,
+        question: Question,
+        not_after: Instant,
+        inbox: &Arc<str>,
+        answer: Answer,
+    ) -> Self {
+        let content = Some(Content::Question(question, answer));
+        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, content }
+    }
+
+    /// Which server it is for.
+    #[must_use]
+    pub fn server(&self) -> usize {
+        self.server
+    }
+
+    /// The last moment at which it may be written.
+    #[must_use]
+    pub fn not_after(&self) -> Instant {
+        self.not_after
+    }
+
+    /// Whether the answer may come to the inbox.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        matches!(&self.content, Some(Content::Command(command, _)) if command.listens())
+    }
+
+    /// What to write; as many replies come as it has commands.
+    #[must_use]
+    pub fn pack(&self, session: &Session) -> Pipeline {
+        match &self.content {
+            Some(Content::Command(command, _)) => {
+                wire::command(command, &self.inbox, session, self.spelled_out)
+            }
+            Some(Content::Question(Question::Script(call), _)) => {
+                wire::script(call, self.spelled_out)
+            }
+            Some(Content::Question(Question::Words(words), _)) => wire::words(words),
+            None => Pipeline::new(),
+        }
+    }
+
+    /// Takes what came back. A parcel that comes back is to be sent again, as if it were new: the
+    /// server did not know its script.
+    #[must_use = "what comes back is to be sent again"]
+    pub fn replied(mut self, session: &Session, replies: RedisResult<Vec<Value>>) -> Option<Self> {
+        let replies = match replies {
+            Ok(replies) => replies,
+            Err(error) => {
+                self.fail(fault_of(error));
+                return None;
+            }
+        };
+        if !self.spelled_out && wire::lacks_script(&replies) {
+            self.spelled_out = true;
+            return Some(self);
+        }
+        match self.content.take() {
+            Some(Content::Command(command, ticket)) => {
+                ticket.answer(wire::reply(&command, session, replies));
+            }
+            Some(Content::Question(_, answer)) => answer(wire::only(replies)),
+            None => {}
+        }
+        None
+    }
+
+    /// It was not written in time.
+    pub fn expire(self) {
+        self.fail(Fault::not_sent("there was no connection to the Redis server in time"));
+    }
+
+    /// It will have no reply.
+    pub fn fail(mut self, fault: Fault) {
+        self.settle(fault);
+    }
+
+    fn settle(&mut self, fault: Fault) {
+        match self.content.take() {
+            Some(Content::Command(_, ticket)) => ticket.answer(Err(fault)),
+            Some(Content::Question(_, answer)) => answer(Err(fault)),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if matches!(self.content, Some(Content::Question(..))) {
+            self.settle(lost());
+        }
+    }
+}
+
+impl fmt::Debug for Parcel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parcel").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// The right to answer one request of one lock, once; dropped, it answers that nobody knows.
+pub struct Ticket {
+    office: Weak<dyn Office>,
+    origin: Option<Origin>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) lock: LockId,
+    pub(crate) request: RequestId,
+    pub(crate) server: usize,
+    /// When it was handed out.
+    pub(crate) since: Instant,
+}
+
+/// Where answers and messages go: an engine, whatever its transport.
+pub(crate) trait Office: Send + Sync {
+    /// One request was answered.
+    fn answered(&self, origin: Origin, reply: Result<Reply, Fault>);
+    /// A message came to the inbox.
+    fn heard(&self, message: &str);
+    /// Messages may have been lost.
+    fn missed(&self);
+}
+
+impl Ticket {
+    pub(crate) fn new(office: Weak<dyn Office>, origin: Origin) -> Self {
+        Self { office, origin: Some(origin) }
+    }
+
+    /// Answers, and drives what follows on this thread.
+    pub fn answer(mut self, reply: Result<Reply, Fault>) {
+        self.settle(reply);
+    }
+
+    fn settle(&mut self, reply: Result<Reply, Fault>) {
+        if let Some(origin) = self.origin.take()
+            && let Some(office) = self.office.upgrade()
+        {
+            office.answered(origin, reply);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.settle(Err(lost()));
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+fn lost() -> Fault {
+    Fault::unknown("the connection to the Redis server was given up")
+}
