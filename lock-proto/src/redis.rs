@@ -6,12 +6,18 @@
 
 mod call;
 mod keys;
+mod leaving;
+mod lock;
 mod options;
+mod refreshes;
+mod server_lock;
 mod token;
 
 pub use call::{
     CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
 };
 pub use keys::{Keys, slot};
+pub use lock::RedisLock;
 pub use options::RedisOptions;
+pub use server_lock::ServerLock;
 pub use token::Token;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Keys, Token};
+use crate::{Demand, LockError};
 
 /// One thing to ask one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,16 @@ pub enum Side {
         /// How many may be out at once.
         limit: u32,
     },
+}
+
+impl From<Demand> for Side {
+    fn from(demand: Demand) -> Self {
+        match demand {
+            Demand::Exclusive => Self::Exclusive,
+            Demand::Shared => Self::Shared,
+            Demand::Permits { count, limit } => Self::Permits { count, limit },
+        }
+    }
 }
 
 /// How long a waiter that was let in has to say that it is there.
@@ -245,6 +256,13 @@ impl Command {
 }
 
 impl Side {
+    pub(super) fn checked(self) -> Result<Self, LockError> {
+        if let Self::Permits { count, limit } = self {
+            Demand::permits(count, limit)?;
+        }
+        Ok(self)
+    }
+
     /// The script that says who holds this much of a lock.
     #[must_use]
     pub fn info(self, keys: &Keys) -> ScriptCall {

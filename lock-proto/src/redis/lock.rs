@@ -1,0 +1,71 @@
+//! One acquisition on Redis, however many servers there are.
+
+use core::time::Duration;
+
+use super::call::{Command, Message, Reply};
+use super::server_lock::ServerLock;
+use crate::{Deadline, Event, Fault, Instant, LossReason, Machine, Request, RequestId};
+
+/// One acquisition of a lock on one server or on several.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RedisLock {
+    /// On one server, or on the one of a cluster where the key lies.
+    Server(ServerLock),
+}
+
+macro_rules! delegate {
+    ($self:ident, $machine:ident => $call:expr) => {
+        match $self {
+            Self::Server($machine) => $call,
+        }
+    };
+}
+
+impl crate::machine::sealed::Sealed for RedisLock {}
+
+impl Machine for RedisLock {
+    type Command = Command;
+    type Reply = Reply;
+    type Message = Message;
+
+    fn poll_request(&mut self) -> Option<Request<Command>> {
+        delegate!(self, machine => machine.poll_request())
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        delegate!(self, machine => machine.poll_event())
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        delegate!(self, machine => machine.poll_timeout())
+    }
+
+    fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
+        delegate!(self, machine => machine.handle_reply(id, reply, now));
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        delegate!(self, machine => machine.handle_timeout(now));
+    }
+
+    fn handle_nudge(&mut self, now: Instant) {
+        delegate!(self, machine => machine.handle_nudge(now));
+    }
+
+    fn handle_message(&mut self, message: Message, now: Instant) {
+        delegate!(self, machine => machine.handle_message(message, now));
+    }
+
+    fn handle_disconnect(&mut self, reason: LossReason, now: Instant) {
+        delegate!(self, machine => machine.handle_disconnect(reason, now));
+    }
+
+    fn extend(&mut self, ttl: Duration, now: Instant) {
+        delegate!(self, machine => machine.extend(ttl, now));
+    }
+
+    fn release(&mut self, now: Instant) {
+        delegate!(self, machine => machine.release(now));
+    }
+}

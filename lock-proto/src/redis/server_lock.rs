@@ -1,0 +1,574 @@
+//! One acquisition on one server, which decides whose turn it is.
+
+use core::time::Duration;
+
+use super::call::{CLAIM, Command, Message, Reply, Side, Verb};
+use super::keys::Keys;
+use super::leaving::Leaving;
+use super::options::{Lease, RedisOptions, drift};
+use super::refreshes::Refreshes;
+use super::token::Token;
+use crate::event::Events;
+use crate::lease::{Due, Hold};
+use crate::machine::RequestIds;
+use crate::options::Budget;
+use crate::outbox::Outbox;
+use crate::{
+    AcquireOptions, Backoff, Deadline, Event, Fault, FaultKind, Instant, Jitter, LockError,
+    LossReason, Machine, Request, RequestId, Seed, Timer,
+};
+
+/// How often a waiter says that it is still there, and asks whether it was let in.
+const REFRESH: Duration = Duration::from_secs(1);
+/// A lock whose lease runs out is asked for this much later than the server said.
+const AFTER_EXPIRY: Duration = Duration::from_millis(2);
+/// The server's clock was never earlier than this, in microseconds since 1970: a smaller fence
+/// was minted by a counter that was lost.
+const PLAUSIBLE: u64 = 1_600_000_000_000_000;
+/// A request that was not sent by now comes to nothing.
+const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// One question and one release beside it.
+const REQUESTS: usize = 2;
+
+/// One acquisition of a lock on one server.
+///
+/// ```text
+/// Wanting ── yes, let in ──> Held ── lost, released ──> Leaving ──> Closed
+///    └─── refused, out of time, released ──────────────────┘
+/// ```
+///
+/// A mutex is first asked for with plain commands, everything else and every further question with
+/// a script that puts a waiter in the queue beside the lock. Whoever gives the lock back hands it to
+/// the first waiter in the same step, for a short claim, and tells it; the waiter holds from then
+/// on and claims the full lease at once. A waiter asks about once a second in case the message was
+/// lost, and so says that it is alive.
+///
+/// One token stands for the whole life (R1): after an answer that was lost, asking again with it
+/// finds what is there already (R7).
+#[derive(Debug)]
+pub struct ServerLock {
+    keys: Keys,
+    token: Token,
+    side: Side,
+    lease: Lease,
+    fencing: bool,
+    budget: Budget,
+    backoff: Backoff,
+    jitter: Jitter,
+    phase: Phase,
+    asked: Option<Asked>,
+    refreshes: Refreshes,
+    /// Whether anything of ours may be on the server.
+    dirty: Dirt,
+    ids: RequestIds,
+    requests: Outbox<Request<Command>, REQUESTS>,
+    events: Events,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Wanting(Wish),
+    Held(Held),
+    Leaving(Leaving),
+    Closed,
+}
+
+/// Not ours yet; the next question is due at `ask_at` unless one is unanswered.
+#[derive(Debug)]
+struct Wish {
+    give_up_at: Instant,
+    ask_at: Instant,
+    /// Whether the server has ever answered.
+    heard: bool,
+    faults: u32,
+    failing: Option<Failing>,
+}
+
+/// Nothing but faults since then.
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    last: Fault,
+}
+
+#[derive(Debug)]
+struct Held {
+    hold: Hold,
+    /// An extension that waits for the unanswered question, or for its next try.
+    wanted: Option<Extension>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extension {
+    ttl: Duration,
+    automatic: bool,
+    at: Instant,
+}
+
+/// The one unanswered question.
+#[derive(Debug)]
+struct Asked {
+    id: RequestId,
+    sent: Instant,
+    errand: Errand,
+    /// What may have been on the server before.
+    before: Dirt,
+}
+
+#[derive(Debug)]
+enum Errand {
+    Take,
+    Enter,
+    /// The lock is ours until then, without a fence.
+    Mint {
+        valid_until: Instant,
+    },
+    Extend {
+        ttl: Duration,
+        automatic: bool,
+    },
+}
+
+impl Errand {
+    fn takes(&self) -> bool {
+        matches!(self, Self::Take | Self::Enter)
+    }
+
+    /// Whether a no leaves a place in the queue.
+    fn queues(&self, budget: Budget) -> bool {
+        matches!(self, Self::Enter) && budget.waits()
+    }
+}
+
+/// What may be left on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dirt {
+    /// Nothing, as its answers prove.
+    None,
+    /// A lock or a place in the queue, until a release is answered.
+    Ours,
+    /// The same, and a request that was lost may still arrive after every release (R5).
+    Doubtful,
+}
+
+impl ServerLock {
+    /// Asks for `side` of the lock from `now` on.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidConfig`] if an option is out of its range.
+    pub fn new(
+        keys: Keys,
+        side: Side,
+        options: &AcquireOptions,
+        settings: &RedisOptions,
+        seed: &Seed,
+        now: Instant,
+    ) -> Result<Self, LockError> {
+        let side = side.checked()?;
+        let lease = settings.lease(options)?;
+        let budget = Budget::of(options);
+        // A single try ends with its answer, however late that comes.
+        let give_up_at = if budget.waits() { budget.ends(now) } else { Instant::FAR_FUTURE };
+        let token = Token::new(settings.identity(), options.owner().map(AsRef::as_ref), seed);
+        let mut lock = Self {
+            keys,
+            token,
+            side,
+            lease,
+            fencing: settings.fencing(),
+            budget,
+            backoff: settings.backoff(options),
+            jitter: seed.jitter(),
+            phase: Phase::Wanting(Wish {
+                give_up_at,
+                ask_at: now,
+                heard: false,
+                faults: 0,
+                failing: None,
+            }),
+            asked: None,
+            refreshes: Refreshes::new(),
+            dirty: Dirt::None,
+            ids: RequestIds::new(),
+            requests: Outbox::new(),
+            events: Events::new(),
+        };
+        match side {
+            Side::Exclusive => lock.take(now),
+            Side::Shared | Side::Permits { .. } => lock.enter(now),
+        }
+        Ok(lock)
+    }
+
+    /// What marks this acquisition on the server.
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn take(&mut self, now: Instant) {
+        let verb = Verb::Take { ttl: self.lease.ttl, fencing: self.fencing };
+        self.ask(verb, Errand::Take, now);
+    }
+
+    fn enter(&mut self, now: Instant) {
+        let stamp = self.refreshes.stamp(now);
+        let wait = self.budget.waits();
+        let verb = Verb::Enter { side: self.side, ttl: self.lease.ttl, wait, stamp };
+        self.ask(verb, Errand::Enter, now);
+    }
+
+    fn ask(&mut self, verb: Verb, errand: Errand, now: Instant) {
+        debug_assert!(self.asked.is_none(), "one question at a time");
+        let not_after = match (&self.phase, &errand) {
+            (Phase::Held(held), _) => held.hold.valid_until().unwrap_or(Instant::FAR_FUTURE),
+            (_, Errand::Mint { valid_until }) => *valid_until,
+            (Phase::Wanting(wish), _) => wish.give_up_at.min(now + SEND_WITHIN),
+            (Phase::Leaving(_) | Phase::Closed, _) => return,
+        };
+        let before = self.dirty;
+        if errand.takes() && before == Dirt::None {
+            self.dirty = Dirt::Ours;
+        }
+        let request = self.ids.next(Command::new(0, &self.keys, &self.token, verb), not_after);
+        self.asked = Some(Asked { id: request.id, sent: now, errand, before });
+        self.requests.push(request);
+    }
+
+    /// Records the answer to the one question.
+    fn answered(&mut self, asked: Asked, reply: Result<Reply, Fault>, now: Instant) {
+        match &reply {
+            Err(fault) if asked.errand.takes() => self.failed_to_take(&asked, fault.kind()),
+            Ok([0, ..]) if !asked.errand.queues(self.budget) => self.untouched(&asked),
+            Ok(_) | Err(_) => {}
+        }
+        match &mut self.phase {
+            Phase::Wanting(_) => match reply {
+                Ok(reply) => self.told(&asked, reply, now),
+                Err(fault) => self.failed_to_ask(fault, now),
+            },
+            Phase::Held(_) => self.extended(&asked, reply, now),
+            Phase::Leaving(leaving) => {
+                let absent = match &reply {
+                    Ok([first, ..]) => *first == 0,
+                    Err(fault) => fault.kind() != FaultKind::Unknown,
+                };
+                if !absent {
+                    leaving.ask_again(now);
+                }
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    fn failed_to_take(&mut self, asked: &Asked, fault: FaultKind) {
+        match fault {
+            FaultKind::NotSent => self.untouched(asked),
+            // A plain command is carried out or refused; a script may have come half-way.
+            FaultKind::Refused if matches!(asked.errand, Errand::Take) => self.untouched(asked),
+            FaultKind::Refused => {}
+            FaultKind::Unknown => self.dirty = Dirt::Doubtful,
+        }
+    }
+
+    /// The question has left nothing on the server.
+    fn untouched(&mut self, asked: &Asked) {
+        if self.dirty == Dirt::Ours {
+            self.dirty = asked.before;
+        }
+    }
+
+    /// The server answered while the lock is wanted.
+    fn told(&mut self, asked: &Asked, reply: Reply, now: Instant) {
+        let Phase::Wanting(wish) = &mut self.phase else { return };
+        wish.heard = true;
+        wish.faults = 0;
+        wish.failing = None;
+        let fence = u64::try_from(reply[1]).unwrap_or(0);
+        match (&asked.errand, reply[0]) {
+            (Errand::Mint { valid_until }, minted @ 1..) => {
+                self.won(*valid_until, minted.unsigned_abs(), now);
+            }
+            (Errand::Take | Errand::Enter, 1) => {
+                let valid_until = asked.sent + (self.lease.ttl - drift(self.lease.ttl));
+                // R6: an unlikely number is no fence, and neither is the lack of one.
+                if self.fencing && fence < PLAUSIBLE && matches!(asked.errand, Errand::Take) {
+                    return self.ask(Verb::Mint, Errand::Mint { valid_until }, now);
+                }
+                self.won(valid_until, fence, now);
+            }
+            (Errand::Take, 0) if self.budget.waits() => wish.ask_at = now,
+            (Errand::Enter, 0) if self.budget.waits() => {
+                let remaining = Duration::from_millis(fence);
+                let first = reply[2] == 0 && !remaining.is_zero();
+                let rest = self.jitter.between(REFRESH - REFRESH / 10, REFRESH);
+                let expired = remaining.saturating_add(AFTER_EXPIRY);
+                wish.ask_at = now + if first { rest.min(expired) } else { rest };
+            }
+            (Errand::Take | Errand::Enter, 0) => self.fail(self.budget.timed_out(), now),
+            // It was ours when we asked, and is not any more.
+            (Errand::Mint { .. }, 0) => self.again(now),
+            _ => self.fail(LockError::Backend(Fault::unknown("the server answered nonsense")), now),
+        }
+    }
+
+    /// Ours until `valid_until`, unless that is too soon to be of use.
+    fn won(&mut self, valid_until: Instant, fence: u64, now: Instant) {
+        if now + self.lease.min_validity > valid_until {
+            return self.again(now);
+        }
+        self.hold(Hold::begin(self.lease.terms.clone(), Some(valid_until), now), fence);
+    }
+
+    fn hold(&mut self, hold: Hold, fence: u64) {
+        let fence = Some(fence).filter(|_| self.fencing);
+        self.events.push(Event::Acquired { valid_until: hold.valid_until(), fence });
+        self.phase = Phase::Held(Held { hold, wanted: None });
+    }
+
+    /// Asks once more with the same token, or gives up what was to be a single try.
+    fn again(&mut self, now: Instant) {
+        if !self.budget.waits() {
+            return self.fail(self.budget.timed_out(), now);
+        }
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.ask_at = now;
+        }
+    }
+
+    fn failed_to_ask(&mut self, fault: Fault, now: Instant) {
+        let Phase::Wanting(wish) = &mut self.phase else { return };
+        if fault.kind() == FaultKind::Refused {
+            return self.fail(LockError::Backend(fault), now);
+        }
+        if !self.budget.waits() {
+            return self.fail(LockError::Connection(fault), now);
+        }
+        let since = wish.failing.as_ref().map_or(now, |failing| failing.since);
+        wish.failing = Some(Failing { since, last: fault });
+        wish.ask_at = now + self.backoff.rest(wish.faults, &mut self.jitter);
+        wish.faults += 1;
+    }
+
+    /// The server answered while the lock is held.
+    fn extended(&mut self, asked: &Asked, reply: Result<Reply, Fault>, now: Instant) {
+        let Phase::Held(held) = &mut self.phase else { return };
+        // R3: what was lost does not come back.
+        let alive = held.hold.valid_until().is_some_and(|until| now < until);
+        let (ttl, automatic) = match asked.errand {
+            Errand::Extend { ttl, automatic } => (ttl, automatic),
+            // A refresh that was overtaken by the grant: a yes proves a lease, a no is out of date.
+            Errand::Enter if matches!(reply, Ok([1, ..])) => (self.lease.ttl, false),
+            Errand::Take | Errand::Enter | Errand::Mint { .. } => return,
+        };
+        match reply {
+            Ok([1, ..]) if alive => {
+                let valid_until = asked.sent + (ttl - drift(ttl));
+                held.hold.prolong(Some(valid_until), automatic, now);
+                if held.wanted.is_none_or(|wanted| wanted.automatic) {
+                    held.wanted = None;
+                    self.events.extended(held.hold.valid_until());
+                }
+            }
+            Ok([1, ..]) => {}
+            Ok([0, ..]) => self.lose(LossReason::Revoked, now),
+            Ok(_) | Err(_) => {
+                held.hold.renewal_failed(now);
+                if !automatic && held.wanted.is_none() {
+                    let at = now + self.backoff.rest(1, &mut self.jitter);
+                    held.wanted = Some(Extension { ttl, automatic, at });
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: LockError, now: Instant) {
+        self.events.push(Event::Failed(error));
+        self.leave(now);
+    }
+
+    fn lose(&mut self, reason: LossReason, now: Instant) {
+        self.events.push(Event::Lost(reason));
+        self.leave(now);
+    }
+
+    /// Gives back whatever may be ours on the server.
+    fn leave(&mut self, now: Instant) {
+        while let Some(unsent) = self.requests.pop() {
+            if let Some(asked) = self.asked.take_if(|asked| asked.id == unsent.id) {
+                self.untouched(&asked);
+            }
+        }
+        self.phase = Phase::Leaving(Leaving::new(now));
+    }
+
+    /// Takes every decision. All inputs end here.
+    fn decide(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Wanting(_) => self.decide_wanting(now),
+            Phase::Held(_) => self.decide_held(now),
+            Phase::Leaving(_) => self.decide_leaving(now),
+            Phase::Closed => {}
+        }
+    }
+
+    fn decide_wanting(&mut self, now: Instant) {
+        let Phase::Wanting(wish) = &mut self.phase else { return };
+        // A server that fails for as long as a lease fails for ever.
+        let hopeless = |failing: &mut Failing| now >= failing.since + self.lease.ttl;
+        if now >= wish.give_up_at {
+            let late = |asked: &Asked| !wish.heard || now >= asked.sent + SEND_WITHIN;
+            let unheard = self.asked.as_ref().is_some_and(late);
+            let silence = || Fault::unknown("the server did not answer in time");
+            let fault = wish.failing.take().map(|failing| failing.last);
+            let fault = fault.or_else(|| unheard.then(silence));
+            let error = fault.map_or_else(|| self.budget.timed_out(), LockError::Connection);
+            self.fail(error, now);
+            self.decide(now);
+        } else if let Some(failing) = wish.failing.take_if(hopeless) {
+            self.fail(LockError::Connection(failing.last), now);
+            self.decide(now);
+        } else if self.asked.is_none() && now >= wish.ask_at {
+            self.enter(now);
+        }
+    }
+
+    fn decide_held(&mut self, now: Instant) {
+        let Phase::Held(held) = &mut self.phase else { return };
+        loop {
+            match held.hold.due(now) {
+                Due::Nothing => break,
+                Due::Warning => self.events.warned(held.hold.valid_until()),
+                Due::Renewal(ttl) => {
+                    held.wanted.get_or_insert(Extension { ttl, automatic: true, at: now });
+                }
+                Due::Loss(reason) => {
+                    self.lose(reason, now);
+                    return self.decide(now);
+                }
+            }
+        }
+        if self.asked.is_none()
+            && let Some(Extension { ttl, automatic, .. }) =
+                held.wanted.take_if(|wanted| now >= wanted.at)
+        {
+            let verb = Verb::Extend { side: self.side, ttl };
+            self.ask(verb, Errand::Extend { ttl, automatic }, now);
+        }
+    }
+
+    fn decide_leaving(&mut self, now: Instant) {
+        let Phase::Leaving(leaving) = &mut self.phase else { return };
+        let overtaken = self.asked.as_ref().is_some_and(|asked| asked.errand.takes());
+        if let Some(clean) = leaving.over(self.dirty, overtaken, now) {
+            self.events.push(Event::Closed { clean });
+            self.phase = Phase::Closed;
+        } else if let Some(within) = leaving.due(now) {
+            let refuse_for = Leaving::refuse_for(self.dirty, overtaken);
+            let verb = Verb::Leave { side: self.side, refuse_for };
+            let request = self.ids.next(Command::new(0, &self.keys, &self.token, verb), within);
+            leaving.asked(request.id);
+            self.requests.push(request);
+        }
+    }
+}
+
+impl crate::machine::sealed::Sealed for ServerLock {}
+
+impl Machine for ServerLock {
+    type Command = Command;
+    type Reply = Reply;
+    type Message = Message;
+
+    fn poll_request(&mut self) -> Option<Request<Command>> {
+        self.requests.pop()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        match &self.phase {
+            Phase::Wanting(wish) => {
+                let hopeless = wish.failing.as_ref().map(|failing| failing.since + self.lease.ttl);
+                let ends = hopeless.map_or(wish.give_up_at, |at| at.min(wish.give_up_at));
+                let ask = (self.asked.is_none()).then(|| Deadline::new(wish.ask_at, Timer::Retry));
+                let budget = Deadline::new(ends, Timer::Budget);
+                let budget = Some(budget).filter(|budget| budget.at < Instant::FAR_FUTURE);
+                [ask, budget].into_iter().flatten().min()
+            }
+            Phase::Held(held) => {
+                let wanted = held.wanted.filter(|_| self.asked.is_none());
+                let extend = wanted.map(|wanted| Deadline::new(wanted.at, Timer::Renewal));
+                [extend, held.hold.deadline()].into_iter().flatten().min()
+            }
+            Phase::Leaving(leaving) => Some(leaving.deadline()),
+            Phase::Closed => None,
+        }
+    }
+
+    fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
+        let released = match &mut self.phase {
+            Phase::Leaving(leaving) => leaving.answered(id, &reply, now),
+            Phase::Wanting(_) | Phase::Held(_) | Phase::Closed => false,
+        };
+        if !released && let Some(asked) = self.asked.take_if(|asked| asked.id == id) {
+            self.answered(asked, reply, now);
+        }
+        self.decide(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.decide(now);
+    }
+
+    fn handle_nudge(&mut self, now: Instant) {
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.ask_at = now;
+        }
+        self.decide(now);
+    }
+
+    fn handle_message(&mut self, message: Message, now: Instant) {
+        match &mut self.phase {
+            Phase::Wanting(wish) => {
+                let claimed = self.refreshes.sent(message.stamp, now);
+                let valid_until = claimed.map(|sent| sent + (CLAIM - drift(CLAIM)));
+                match valid_until.filter(|until| now < *until && now < wish.give_up_at) {
+                    Some(until) => {
+                        let terms = self.lease.terms.clone();
+                        self.hold(Hold::begin_claim(terms, until, now), message.fence);
+                    }
+                    None => wish.ask_at = now,
+                }
+            }
+            Phase::Leaving(leaving) => leaving.ask_again(now),
+            Phase::Held(_) | Phase::Closed => {}
+        }
+        self.decide(now);
+    }
+
+    fn handle_disconnect(&mut self, reason: LossReason, now: Instant) {
+        if let Phase::Held(_) = self.phase {
+            self.lose(reason, now);
+        }
+        self.decide(now);
+    }
+
+    fn extend(&mut self, ttl: Duration, now: Instant) {
+        if let Phase::Held(held) = &mut self.phase {
+            held.wanted = Some(Extension { ttl, automatic: false, at: now });
+        }
+        self.decide(now);
+    }
+
+    fn release(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Wanting(_) | Phase::Held(_) => self.leave(now),
+            Phase::Leaving(_) | Phase::Closed => {}
+        }
+        self.decide(now);
+    }
+}
