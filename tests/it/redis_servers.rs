@@ -1,8 +1,12 @@
 //! The real servers of the tests, and what may be done to them.
 
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use lock_tests::redis::{Cluster, Sentinels, Server, ServerOptions, eventually};
+use lock_tests::redis::{
+    Certificates, Cluster, Mode, Proxy, Sentinels, Server, ServerOptions, eventually,
+};
 
 #[test]
 fn a_killed_server_forgets_what_it_kept_in_memory() {
@@ -72,17 +76,6 @@ fn a_replica_has_what_its_master_has() {
     assert_eq!(read(&replica, "a").as_deref(), Some("1"));
 }
 
-fn read(server: &Server, key: &str) -> Option<String> {
-    let value = server.command(&["GET", key]).expect("the server answers");
-    redis::from_redis_value(value).expect("it is text or nothing")
-}
-
-fn ping(url: &str) -> redis::RedisResult<()> {
-    let client = redis::Client::open(url)?;
-    let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
-    redis::cmd("PING").exec(&mut connection)
-}
-
 #[test]
 fn a_cluster_forms_and_fails_over() {
     let cluster = Cluster::start();
@@ -120,7 +113,133 @@ fn sentinels_promote_the_replica_of_a_dead_master() {
     let former = sentinels.kill_master();
     let successor = sentinels.wait_for_successor_of(former);
     assert_eq!(read(successor, "a").as_deref(), Some("1"));
-    former.restart();
-    sentinels.wait_until_ok();
+    sentinels.restart(former);
     assert_eq!(former.info("replication").get("role").map(String::as_str), Some("slave"));
+}
+
+#[test]
+fn a_server_with_tls_is_trusted_with_its_authority_only() {
+    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let server = ServerOptions::new().with_tls(&certificates).start();
+    assert!(server.url().starts_with("rediss://127.0.0.1:"), "{}", server.url());
+    assert_eq!(ping_tls(&server, &certificates.authority(), &[]), "PONG");
+    assert!(ping_tls(&server, &others.authority(), &[]).contains("certificate verify failed"));
+    ping(&format!("redis://{}", server.address())).unwrap_err();
+}
+
+#[test]
+fn a_server_that_asks_for_certificates_accepts_the_clients() {
+    let certificates = Certificates::new();
+    let options = ServerOptions::new().with_tls(&certificates).with_line("tls-auth-clients yes");
+    let server = options.start();
+    let (client, key) = (certificates.client(), certificates.client_key());
+    let shown = ["--cert", client.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    assert_eq!(ping_tls(&server, &certificates.authority(), &shown), "PONG");
+    assert_ne!(ping_tls(&server, &certificates.authority(), &[]), "PONG");
+}
+
+#[test]
+fn a_proxy_passes_delays_and_cuts() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let mut connection = connect(&proxy);
+    assert_eq!(increment(&mut connection).unwrap(), 1);
+
+    let start = Instant::now();
+    proxy.delay(Duration::from_millis(30), Duration::from_millis(20));
+    assert_eq!(increment(&mut connection).unwrap(), 2);
+    assert!(start.elapsed() >= Duration::from_millis(50), "{:?}", start.elapsed());
+
+    proxy.delay(Duration::ZERO, Duration::ZERO);
+    proxy.cut();
+    let error = increment(&mut connection).unwrap_err();
+    assert!(error.is_connection_dropped(), "{error}");
+    assert_eq!(increment(&mut connect(&proxy)).unwrap(), 3);
+    assert_eq!(proxy.accepted(), 2);
+    drop(connection);
+    eventually("all connections are closed", || (proxy.connections() == 0).then_some(()));
+}
+
+#[test]
+fn a_proxy_refuses_new_connections_only() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let mut connection = connect(&proxy);
+    proxy.set(Mode::Refuse);
+    assert!(ping(&proxy.url()).is_err());
+    assert_eq!(increment(&mut connection).unwrap(), 1);
+}
+
+#[test]
+fn a_black_hole_lets_nothing_through_and_its_connections_stay_dead() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let mut connection = connect(&proxy);
+    proxy.set(Mode::BlackHole);
+    assert!(increment(&mut connection).unwrap_err().is_timeout());
+    proxy.set(Mode::Pass);
+    assert!(increment(&mut connection).unwrap_err().is_timeout());
+    assert_eq!(increment(&mut connect(&proxy)).unwrap(), 1);
+}
+
+#[test]
+fn lost_and_held_answers_are_those_of_commands_that_were_carried_out() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let mut connection = connect(&proxy);
+    proxy.set(Mode::LoseAnswers);
+    assert!(increment(&mut connection).unwrap_err().is_timeout());
+    eventually("the command is carried out", || read(&server, "a").filter(|value| value == "1"));
+
+    proxy.set(Mode::Pass);
+    let mut connection = connect(&proxy);
+    proxy.set(Mode::HoldAnswers);
+    connection.send_packed_command(&redis::cmd("INCR").arg("a").get_packed_command()).unwrap();
+    eventually("the command is carried out", || read(&server, "a").filter(|value| value == "2"));
+    assert!(connection.recv_response().unwrap_err().is_timeout());
+    proxy.set(Mode::Pass);
+    assert_eq!(increment(&mut connection).unwrap(), 3);
+}
+
+#[test]
+fn a_proxy_answers_garbage() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let mut connection = connect(&proxy);
+    proxy.set(Mode::Garbage);
+    let error = increment(&mut connection).unwrap_err();
+    assert!(!error.is_timeout(), "{error}");
+    assert_eq!(read(&server, "a"), None);
+}
+
+fn read(server: &Server, key: &str) -> Option<String> {
+    let value = server.command(&["GET", key]).expect("the server answers");
+    redis::from_redis_value(value).expect("it is text or nothing")
+}
+
+fn ping(url: &str) -> redis::RedisResult<()> {
+    let client = redis::Client::open(url)?;
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+    redis::cmd("PING").exec(&mut connection)
+}
+
+/// A connection through a proxy, on which nothing takes longer than it takes to see that.
+fn connect(proxy: &Proxy) -> redis::Connection {
+    let client = redis::Client::open(proxy.url()).expect("a proxy has a URL");
+    let connection = client.get_connection().expect("the proxy lets us through");
+    connection.set_read_timeout(Some(Duration::from_millis(200))).expect("it is not zero");
+    connection
+}
+
+fn increment(connection: &mut redis::Connection) -> redis::RedisResult<i64> {
+    redis::cmd("INCR").arg("a").query(connection)
+}
+
+/// What `redis-cli` makes of a server.
+fn ping_tls(server: &Server, authority: &Path, more: &[&str]) -> String {
+    let mut client = Command::new("redis-cli");
+    client.args(["-p", &server.port().to_string(), "--tls", "--cacert"]).arg(authority).args(more);
+    let output = client.arg("PING").output().expect("who has redis-server has redis-cli");
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).trim().to_owned()
 }

@@ -10,8 +10,10 @@ mod client;
 mod cluster;
 mod options;
 mod process;
+mod proxy;
 mod sentinel;
 mod server;
+mod tls;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +21,10 @@ use std::time::{Duration, Instant};
 pub use client::Client;
 pub use cluster::Cluster;
 pub use options::ServerOptions;
+pub use proxy::{Mode, Proxy};
 pub use sentinel::Sentinels;
 pub use server::Server;
+pub use tls::Certificates;
 
 /// How long [`eventually`] waits: far longer than anything takes that works.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::Server;
+use super::{Certificates, Server};
 
 /// The user whom every server knows and who may do everything.
 pub(super) const ADMIN: &str = "fixture";
@@ -15,6 +15,7 @@ pub struct ServerOptions {
     password: Option<String>,
     user: Option<(String, String)>,
     append_only: bool,
+    certificate: Option<[String; 4]>,
     master: Option<u16>,
     lines: Vec<String>,
     role: Role,
@@ -46,6 +47,13 @@ impl ServerOptions {
         self
     }
 
+    /// Speaks nothing but TLS on its port. The certificates must outlive the server; those of
+    /// clients are not asked for unless a line `tls-auth-clients yes` is added.
+    pub fn with_tls(mut self, certificates: &Certificates) -> Self {
+        self.certificate = Some(certificates.lines());
+        self
+    }
+
     /// Limits the memory, in Redis's notation (`"2mb"`), and refuses writes beyond.
     pub fn with_maxmemory(self, limit: &str) -> Self {
         self.with_line(&format!("maxmemory {limit}")).with_line("maxmemory-policy noeviction")
@@ -57,7 +65,7 @@ impl ServerOptions {
         self
     }
 
-    /// Follows another server, and is started only when it has caught up.
+    /// Follows another server, which must not speak TLS, and is started only when it has caught up.
     pub fn with_master(mut self, master: &Server) -> Self {
         self.master = Some(master.port());
         self
@@ -103,17 +111,24 @@ impl ServerOptions {
             (None, Some(password)) => format!(":{password}@"),
             (None, None) => String::new(),
         };
-        format!("redis://{credentials}")
+        let scheme = if self.certificate.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{credentials}")
     }
 
     /// The text of the configuration.
     pub(super) fn configuration(&self, socket: &Path, port: u16) -> String {
         let mut lines = vec![
             "bind 127.0.0.1".to_owned(),
-            format!("port {port}"),
             format!("unixsocket {}", socket.display()),
             format!("user {ADMIN} on >{ADMIN} ~* &* +@all"),
         ];
+        match &self.certificate {
+            Some(certificate) => {
+                lines.extend(["port 0".to_owned(), format!("tls-port {port}")]);
+                lines.extend(certificate.iter().cloned());
+            }
+            None => lines.push(format!("port {port}")),
+        }
         if self.role == Role::Server {
             lines.extend(self.server_lines());
         }

@@ -15,7 +15,7 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts sentinels that fail over half a second after the master died, and waits until they
+    /// Starts sentinels that fail over 1.5 seconds after the master died, and waits until they
     /// know each other and the replica.
     ///
     /// # Panics
@@ -124,8 +124,22 @@ impl Sentinels {
         })
     }
 
-    /// Waits until each sentinel knows all others, the master and a replica that has caught up. A
-    /// former master that was started again is made a replica after some ten seconds only.
+    /// Starts a killed server again as the replica that the sentinels would make of it themselves
+    /// after some ten seconds, and waits until all is well.
+    ///
+    /// # Panics
+    ///
+    /// If the sentinels say that it is the master, or it does not catch up.
+    pub fn restart(&self, killed: &Server) {
+        let master = self.master().port();
+        assert_ne!(master, killed.port(), "another server was promoted");
+        killed.restart();
+        let follow = killed.command(&["REPLICAOF", "127.0.0.1", &master.to_string()]);
+        follow.expect("the server has started");
+        self.wait_until_ok();
+    }
+
+    /// Waits until each sentinel knows all others, the master and a replica that has caught up.
     ///
     /// # Panics
     ///
@@ -151,7 +165,9 @@ fn sentinel_options(master: &Server) -> ServerOptions {
     let quorum = SENTINELS / 2 + 1;
     let lines = [
         format!("sentinel monitor {NAME} 127.0.0.1 {} {quorum}", master.port()),
-        format!("sentinel down-after-milliseconds {NAME} 500"),
+        // A sentinel reconnects once a second, so with less than that it takes whomever it has just
+        // promoted for dead, and promotes to and fro.
+        format!("sentinel down-after-milliseconds {NAME} 1500"),
         format!("sentinel failover-timeout {NAME} 3000"),
         format!("sentinel auth-user {NAME} {}", super::options::ADMIN),
         format!("sentinel auth-pass {NAME} {}", super::options::ADMIN),
