@@ -85,7 +85,8 @@ impl<P: HasClient> LockProvider for P {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LockInfo>, LockError>> {
-        Box::pin(async { self.client().list() })
+        let mut list = self.client().list();
+        Box::pin(poll_fn(move |cx| list.poll(cx)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -1,6 +1,7 @@
 //! Locks that many readers or one writer have at a time.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -122,9 +123,9 @@ impl ReaderWriterLock {
     /// # Cancel safety
     ///
     /// Asking changes nothing.
-    #[expect(clippy::unused_async, reason = "network backends ask a server")]
     pub async fn info(&self) -> Result<LockInfo, LockError> {
-        self.target.info(Demand::Exclusive)
+        let mut info = self.target.info(Demand::Exclusive);
+        poll_fn(|cx| info.poll(cx)).await
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

@@ -1,6 +1,7 @@
 //! Locks that a limited number of holders have at a time.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -134,9 +135,9 @@ impl Semaphore {
     /// # Cancel safety
     ///
     /// Asking changes nothing.
-    #[expect(clippy::unused_async, reason = "network backends ask a server")]
     pub async fn info(&self) -> Result<LockInfo, LockError> {
-        self.target.info(self.demand(1)?)
+        let mut info = self.target.info(self.demand(1)?);
+        poll_fn(|cx| info.poll(cx)).await
     }
 
     /// Whether any permit is out. By the time you read it, it may be otherwise.

@@ -7,6 +7,7 @@ use lock_engine::Target;
 use lock_proto::{AcquireOptions, Demand, LockError, LockInfo};
 
 use crate::acquire::{acquire, acquire_with, try_acquire};
+use crate::wait::wait;
 use crate::{DistributedLock, LockHandle};
 
 /// A lock that one holder has at a time, the same type for every backend.
@@ -65,7 +66,8 @@ impl Lock {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        self.target.info(Demand::Exclusive)
+        let mut info = self.target.info(Demand::Exclusive);
+        wait(|cx| info.poll(cx))
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

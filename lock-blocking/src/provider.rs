@@ -76,7 +76,8 @@ impl<P: HasClient> LockProvider for P {
     }
 
     fn list(&self) -> Result<Vec<LockInfo>, LockError> {
-        self.client().list()
+        let mut list = self.client().list();
+        wait(|cx| list.poll(cx))
     }
 
     fn close(&self) {

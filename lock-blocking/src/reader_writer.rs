@@ -8,6 +8,7 @@ use lock_proto::{AcquireOptions, Demand, LockError, LockInfo};
 
 use crate::LockHandle;
 use crate::acquire::{acquire, acquire_with, try_acquire};
+use crate::wait::wait;
 
 /// A lock that many readers or one writer have at a time, the same type for every backend.
 ///
@@ -89,7 +90,8 @@ impl ReaderWriterLock {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        self.target.info(Demand::Exclusive)
+        let mut info = self.target.info(Demand::Exclusive);
+        wait(|cx| info.poll(cx))
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

@@ -7,6 +7,7 @@ use lock_engine::Target;
 use lock_proto::{AcquireOptions, Demand, LockError, LockInfo};
 
 use crate::acquire::{acquire, acquire_with, try_acquire};
+use crate::wait::wait;
 use crate::{DistributedLock, LockHandle};
 
 /// A semaphore, of which a limited number of permits may be out at a time; the same type for every
@@ -107,7 +108,8 @@ impl Semaphore {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        self.target.info(self.demand(1)?)
+        let mut info = self.target.info(self.demand(1)?);
+        wait(|cx| info.poll(cx))
     }
 
     /// Whether any permit is out. By the time you read it, it may be otherwise.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_proto::{AcquireOptions, Demand, LockError, LockId, LockInfo};
 
-use crate::Loss;
+use crate::{Loss, Pending};
 
 /// Where a lock is: its name, and what a provider worked out of it once for all acquisitions.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Address {
     pub(crate) name: Arc<str>,
     #[cfg(feature = "file")]
     pub(crate) file: Option<FilePlace>,
+    #[cfg(feature = "redis")]
+    pub(crate) keys: Option<Result<lock_proto::redis::Keys, LockError>>,
 }
 
 /// The lock file of a lock on files.
@@ -40,6 +42,8 @@ impl Address {
             name: name.into(),
             #[cfg(feature = "file")]
             file: None,
+            #[cfg(feature = "redis")]
+            keys: None,
         }
     }
 
@@ -109,19 +113,11 @@ pub trait Client: Send + Sync {
     /// The news of the lock's loss.
     fn loss(&self, lock: LockId) -> Loss;
 
-    /// Who holds a lock.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::Backend`] if the backend can't tell.
-    fn info(&self, address: &Address, demand: Demand) -> Result<LockInfo, LockError>;
+    /// Who holds a lock; an error if the backend can't tell.
+    fn info(&self, address: &Address, demand: Demand) -> Pending<Result<LockInfo, LockError>>;
 
-    /// The locks that the backend knows of.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::Backend`] if the backend can't tell.
-    fn list(&self) -> Result<Vec<LockInfo>, LockError>;
+    /// The locks that the backend knows of; an error if it can't tell.
+    fn list(&self) -> Pending<Result<Vec<LockInfo>, LockError>>;
 
     /// Takes no more locks, cancels what waits and releases what is held.
     fn close(&self);

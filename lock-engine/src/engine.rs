@@ -11,7 +11,7 @@ use lock_proto::{
 
 use crate::attendance::{Attendance, Outcome, Wakers};
 use crate::background::{Background, Driven};
-use crate::{Address, Client, Clock, Loss, Status};
+use crate::{Address, Client, Clock, Loss, Pending, Status};
 
 /// Carries out one backend's commands, and decides nothing.
 pub(crate) trait Link: Send + Sync + 'static {
@@ -55,11 +55,19 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// Lets time pass.
     fn handle_timeout(&self, now: Instant);
 
+    /// Nobody will hear of the lock of `site` again.
+    fn forget(&self, _site: &Self::Site) {}
+
     /// Who holds a lock.
-    fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError>;
+    fn info(
+        &self,
+        address: &Address,
+        demand: Demand,
+        now: Instant,
+    ) -> Pending<Result<LockInfo, LockError>>;
 
     /// The locks that are known.
-    fn list(&self, now: Instant) -> Result<Vec<LockInfo>, LockError>;
+    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>>;
 }
 
 /// What a link tells a lock later, or unasked.
@@ -125,6 +133,24 @@ impl<L: Link> Engine<L> {
         self.drive(self.state(), None, self.clock.now())
     }
 
+    /// Tells one lock the outcome of a request.
+    #[cfg(feature = "redis")]
+    pub(crate) fn answer(
+        &self,
+        lock: LockId,
+        id: RequestId,
+        reply: Result<<L::Machine as Machine>::Reply, Fault>,
+    ) {
+        // A deadline that can't be armed here is armed by the next call of a user, who is told.
+        let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now));
+    }
+
+    /// Tells one lock what its backend says unasked.
+    #[cfg(feature = "redis")]
+    pub(crate) fn message(&self, lock: LockId, message: <L::Machine as Machine>::Message) {
+        let _ = self.input(lock, |state, now| state.hub.message(lock, message, now));
+    }
+
     fn state(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +184,7 @@ impl<L: Link> Engine<L> {
                     state = self.carry_out(state, lock, request, &mut now);
                     continue;
                 }
-                state.forget_if_over(lock, &mut wakers);
+                state.forget_if_over(lock, &self.link, &mut wakers);
             }
             while let Some((other, answer)) = self.link.poll_answer() {
                 state.apply(other, answer, now);
@@ -238,13 +264,15 @@ impl<L: Link> State<L> {
         }
     }
 
-    fn forget_if_over(&mut self, lock: LockId, wakers: &mut Wakers) {
+    fn forget_if_over(&mut self, lock: LockId, link: &L, wakers: &mut Wakers) {
         let Some(attendance) = self.hub.attachment(lock) else { return };
         if !attendance.closed {
             return;
         }
-        if attendance.abandoned {
-            self.hub.forget(lock);
+        if attendance.abandoned
+            && let Some(attendance) = self.hub.forget(lock)
+        {
+            link.forget(&attendance.site);
         }
         if !self.idle_wakers.is_empty() && self.is_idle() {
             for waker in self.idle_wakers.drain(..) {
@@ -397,11 +425,11 @@ impl<L: Link> Client for Engine<L> {
         self.state().hub.attachment(lock).map(Attendance::loss).unwrap_or_default()
     }
 
-    fn info(&self, address: &Address, demand: Demand) -> Result<LockInfo, LockError> {
+    fn info(&self, address: &Address, demand: Demand) -> Pending<Result<LockInfo, LockError>> {
         self.link.info(address, demand, self.clock.now())
     }
 
-    fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+    fn list(&self) -> Pending<Result<Vec<LockInfo>, LockError>> {
         self.link.list(self.clock.now())
     }
 

@@ -12,13 +12,13 @@ pub(crate) use watch::Watches;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use lock_proto::file::{FileLockOptions, Identity};
-use lock_proto::{Fault, LockError, Seed};
+use lock_proto::file::FileLockOptions;
+use lock_proto::{Fault, LockError};
 use rustix::fs::{Mode, OFlags};
 
 use crate::client::FilePlace;
 use crate::engine::Engine;
-use crate::{Address, Client, Clock};
+use crate::{Address, Client, Clock, seeds};
 use link::FileLink;
 
 /// What a provider of file locks is made of.
@@ -70,9 +70,9 @@ pub fn open(options: &FileOptions) -> Result<Files, LockError> {
     })?;
     site::create_directory(&absolute).map_err(LockError::Backend)?;
     check_directory(&absolute)?;
-    let identity = Identity::new(&host(), std::process::id());
-    let settings = FileLockOptions::new(identity).with_remove_on_release(options.remove_on_release);
-    let seed = seed()?;
+    let settings =
+        FileLockOptions::new(seeds::identity()).with_remove_on_release(options.remove_on_release);
+    let seed = seeds::drawn()?;
     let engine = Engine::with(Clock::System, |engine: &Weak<Engine<FileLink>>| {
         FileLink::new(absolute.into(), settings, &seed, engine.clone())
     });
@@ -90,7 +90,8 @@ impl Files {
     #[must_use]
     pub fn locate_path(&self, path: &Path) -> Address {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Address { name: path.to_string_lossy().into(), file: Some(FilePlace::new(path)) }
+        let name = path.to_string_lossy().into_owned();
+        Address { file: Some(FilePlace::new(path)), ..Address::named(&name) }
     }
 }
 
@@ -116,17 +117,4 @@ fn check_directory(directory: &Path) -> Result<(), LockError> {
 
 fn invalid(problem: &'static str) -> LockError {
     LockError::InvalidConfig { option: "directory", problem: problem.into() }
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn seed() -> Result<Seed, LockError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        let fault = Fault::refused("the system has no random numbers for us");
-        LockError::Backend(fault.with_cause(error))
-    })?;
-    Ok(Seed::from_bytes(bytes))
 }

@@ -19,8 +19,14 @@ mod clock;
 mod engine;
 mod loss;
 mod memory;
+mod pending;
 mod target;
 mod url;
+
+#[cfg(any(feature = "file", feature = "redis"))]
+mod seeds;
+#[cfg(feature = "redis")]
+mod timer;
 
 #[cfg(feature = "file")]
 mod file;
@@ -31,8 +37,11 @@ pub use client::{Address, Client, Status};
 pub use clock::{Clock, ManualClock};
 pub use loss::Loss;
 pub use memory::Memory;
+pub use pending::Pending;
 pub use target::{Attended, Target, tried};
 pub use url::Endpoint;
 
 #[cfg(feature = "file")]
 pub use file::{FileOptions, Files, open as open_files};
+#[cfg(feature = "redis")]
+pub use timer::{Sleep, Timers};

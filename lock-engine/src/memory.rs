@@ -11,7 +11,7 @@ use lock_proto::{
 };
 
 use crate::engine::{Answer, Engine, Link};
-use crate::{Address, Client, Clock};
+use crate::{Address, Client, Clock, Pending};
 
 /// Carries commands to a lock table.
 struct MemoryLink {
@@ -123,11 +123,17 @@ impl Link for MemoryLink {
         self.answers.store(true, Ordering::SeqCst);
     }
 
-    fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError> {
-        Ok(self.table().info(&LockName::new(Arc::clone(&address.name))?, demand, now))
+    fn info(
+        &self,
+        address: &Address,
+        demand: Demand,
+        now: Instant,
+    ) -> Pending<Result<LockInfo, LockError>> {
+        let name = LockName::new(Arc::clone(&address.name));
+        Pending::ready(name.map(|name| self.table().info(&name, demand, now)))
     }
 
-    fn list(&self, now: Instant) -> Result<Vec<LockInfo>, LockError> {
-        Ok(self.table().list(now))
+    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+        Pending::ready(Ok(self.table().list(now)))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lock_proto::{AcquireOptions, Demand, LockError, LockId, LockInfo};
 
-use crate::{Address, Client, Loss, Status};
+use crate::{Address, Client, Loss, Pending, Status};
 
 /// One lock of one provider.
 #[derive(Clone)]
@@ -45,12 +45,9 @@ impl Target {
         Ok(Attended { client: Arc::clone(&self.client), lock })
     }
 
-    /// Who holds the lock.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::info`].
-    pub fn info(&self, demand: Demand) -> Result<LockInfo, LockError> {
+    /// Who holds the lock; as [`Client::info`].
+    #[must_use]
+    pub fn info(&self, demand: Demand) -> Pending<Result<LockInfo, LockError>> {
         self.client.info(&self.address, demand)
     }
 }

@@ -6,22 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use lock_proto::file::{Command, FileLock, FileLockOptions, Reply, file_name};
 use lock_proto::memory::{self, LockTable};
 use lock_proto::{
-    AcquireOptions, Demand, Fault, Instant, Jitter, LockError, LockId, LockInfo, LockName, Request,
+    AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LockName, Request,
     RequestId, Seed,
 };
 
 use super::info;
 use super::site::Site;
-use crate::Address;
 use crate::client::FilePlace;
 use crate::engine::{Answer, Engine, Link};
+use crate::seeds::Seeds;
+use crate::{Address, Pending};
 
 pub(super) struct FileLink {
     directory: Arc<Path>,
     settings: FileLockOptions,
     /// Where the tasks of this process queue for each file.
     queue: Mutex<LockTable>,
-    seeds: Mutex<Jitter>,
+    seeds: Seeds,
     engine: Weak<Engine<Self>>,
 }
 
@@ -33,20 +34,11 @@ impl FileLink {
         engine: Weak<Engine<Self>>,
     ) -> Self {
         let queue = Mutex::new(LockTable::new());
-        Self { directory, settings, queue, seeds: Mutex::new(seed.jitter()), engine }
+        Self { directory, settings, queue, seeds: Seeds::new(seed), engine }
     }
 
     fn queue(&self) -> MutexGuard<'_, LockTable> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seed(&self) -> Seed {
-        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = [0; 32];
-        for part in bytes.chunks_exact_mut(8) {
-            part.copy_from_slice(&seeds.next_u64().to_le_bytes());
-        }
-        Seed::from_bytes(bytes)
     }
 
     fn ask_queue(
@@ -66,7 +58,7 @@ impl Link for FileLink {
     const PURE: bool = false;
 
     fn locate(&self, name: &str) -> Address {
-        Address { name: name.into(), file: Some(self.place(name)) }
+        Address { file: Some(self.place(name)), ..Address::named(name) }
     }
 
     fn open(
@@ -80,7 +72,7 @@ impl Link for FileLink {
         let place = self.place_of(address);
         let site = Site::new(place.path, LockName::new(place.queue)?, demand);
         let settings = self.settings.clone();
-        let machine = FileLock::new(name, demand, options, settings, &self.seed(), now)?;
+        let machine = FileLock::new(name, demand, options, settings, &self.seeds.next(), now)?;
         Ok((machine, Arc::new(site)))
     }
 
@@ -127,18 +119,32 @@ impl Link for FileLink {
 
     fn handle_timeout(&self, _now: Instant) {}
 
-    fn info(&self, address: &Address, demand: Demand, now: Instant) -> Result<LockInfo, LockError> {
+    fn info(
+        &self,
+        address: &Address,
+        demand: Demand,
+        now: Instant,
+    ) -> Pending<Result<LockInfo, LockError>> {
+        Pending::ready(self.info_of(address, demand, now))
+    }
+
+    fn list(&self, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+        Pending::ready(info::of_directory(&self.directory).map_err(LockError::Backend))
+    }
+}
+
+impl FileLink {
+    fn info_of(
+        &self,
+        address: &Address,
+        demand: Demand,
+        now: Instant,
+    ) -> Result<LockInfo, LockError> {
         let place = self.place_of(address);
         let queued = self.queue().info(&LockName::new(place.queue)?, demand, now);
         info::of_lock(&place.path, &address.name, demand, &queued).map_err(LockError::Backend)
     }
 
-    fn list(&self, _now: Instant) -> Result<Vec<LockInfo>, LockError> {
-        info::of_directory(&self.directory).map_err(LockError::Backend)
-    }
-}
-
-impl FileLink {
     fn place_of(&self, address: &Address) -> FilePlace {
         address.file.clone().unwrap_or_else(|| self.place(&address.name))
     }
