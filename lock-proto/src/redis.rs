@@ -10,6 +10,7 @@ mod leaving;
 mod lock;
 mod options;
 mod refreshes;
+mod round_trip;
 mod server_lock;
 mod token;
 
@@ -19,5 +20,6 @@ pub use call::{
 pub use keys::{Keys, slot};
 pub use lock::RedisLock;
 pub use options::RedisOptions;
+pub use round_trip::RoundTrip;
 pub use server_lock::ServerLock;
 pub use token::Token;

@@ -1,0 +1,98 @@
+//! How long a server may take to answer.
+
+use core::time::Duration;
+
+/// Before anything was measured.
+const INITIAL: Duration = Duration::from_millis(250);
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(1);
+/// A patience that was doubled this often has reached the longest.
+const MOST_DOUBLINGS: u32 = 7;
+
+/// The round trip to one server, smoothed as TCP does ([RFC 6298]), and the patience that follows
+/// from it: the mean and four times its variation, doubled after each silence.
+///
+/// [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
+#[derive(Clone, Debug, Default)]
+pub struct RoundTrip {
+    measured: Option<Measured>,
+    doublings: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    mean: Duration,
+    variation: Duration,
+}
+
+impl RoundTrip {
+    /// Nothing measured yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The server answered after `taken`.
+    pub fn answered(&mut self, taken: Duration) {
+        self.doublings = 0;
+        self.measured = Some(match self.measured {
+            None => Measured { mean: taken, variation: taken / 2 },
+            Some(Measured { mean, variation }) => Measured {
+                variation: variation / 4 * 3 + mean.abs_diff(taken) / 4,
+                mean: mean / 8 * 7 + taken / 8,
+            },
+        });
+    }
+
+    /// The server did not answer.
+    pub fn silent(&mut self) {
+        self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+    }
+
+    /// How long to wait for the next answer: from 10 ms to one second.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let once = self.measured.map_or(INITIAL, |Measured { mean, variation }| {
+            mean.saturating_add(variation.saturating_mul(4))
+        });
+        once.max(SHORTEST).saturating_mul(1 << self.doublings).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn patience_follows_the_round_trip_within_its_bounds() {
+        let mut trip = RoundTrip::new();
+        assert_eq!(trip.patience(), INITIAL);
+        trip.answered(ms(20));
+        assert_eq!(trip.patience(), ms(60));
+        for _ in 0..100 {
+            trip.answered(ms(20));
+        }
+        assert!(trip.patience() < ms(22), "{:?}", trip.patience());
+        trip.answered(Duration::ZERO);
+        trip.answered(Duration::from_micros(1));
+        assert!(trip.patience() >= SHORTEST);
+        trip.answered(Duration::MAX);
+        assert_eq!(trip.patience(), LONGEST);
+    }
+
+    #[test]
+    fn silence_doubles_patience_until_an_answer() {
+        let mut trip = RoundTrip::new();
+        trip.answered(Duration::from_micros(100));
+        for patience in [20, 40, 80, 160, 320, 640, 1000, 1000, 1000] {
+            trip.silent();
+            assert_eq!(trip.patience(), ms(patience));
+        }
+        trip.answered(Duration::from_micros(100));
+        assert_eq!(trip.patience(), SHORTEST);
+    }
+}
