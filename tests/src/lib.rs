@@ -7,6 +7,7 @@ pub mod explore;
 pub mod memory_world;
 #[cfg(target_os = "linux")]
 pub mod redis;
+pub mod redis_model;
 pub mod seeds;
 pub mod service;
 pub mod sightings;

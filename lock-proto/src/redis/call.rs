@@ -183,7 +183,9 @@ pub struct ScriptCall {
 }
 
 impl Command {
-    pub(crate) fn new(server: usize, keys: &Keys, token: &Token, verb: Verb) -> Self {
+    /// A command; machines make them, and so do tests.
+    #[must_use]
+    pub fn new(server: usize, keys: &Keys, token: &Token, verb: Verb) -> Self {
         Self { server, keys: keys.clone(), token: token.clone(), verb }
     }
 
