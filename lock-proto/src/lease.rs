@@ -8,6 +8,8 @@ use crate::{Deadline, Instant, LossReason, Timer};
 const RETRIES: u32 = 4;
 /// But not sooner than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// A claim is short, and is asked for again as soon as this.
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was agreed about a hold, from [`AcquireOptions::terms`](crate::AcquireOptions::terms).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,8 +113,9 @@ impl Hold {
 
     /// The lease was not prolonged, as far as anybody knows at `now`.
     pub(crate) fn renewal_failed(&mut self, now: Instant) {
-        let pause = if self.claiming { self.terms.ttl } else { self.cadence() };
-        self.renew_at = pause.map(|pause| now + (pause / RETRIES).max(SHORTEST_PAUSE));
+        let pause = self.cadence().map(|cadence| (cadence / RETRIES).max(SHORTEST_PAUSE));
+        let pause = if self.claiming { Some(CLAIM_PAUSE) } else { pause };
+        self.renew_at = pause.map(|pause| now + pause);
         self.keep_within_lease();
     }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lock_proto::file::{FileLock, FileLockOptions, Identity};
 use lock_proto::memory::MemoryLock;
+use lock_proto::redis::{Keys, RedisOptions, ServerLock, Side};
 use lock_proto::{AcquireOptions, Demand, Instant, LockName, Seed};
 use lock_tests::explore::{Bounds, explore};
 
@@ -45,6 +46,30 @@ fn every_life_of_a_file_semaphore_with_few_surprises_keeps_the_contract() {
             explore(Bounds::new(24, 2), || file(demand, &options, true));
         }
     }
+}
+
+#[test]
+fn every_short_life_of_a_lock_on_one_redis_server_keeps_the_contract() {
+    for options in [waiting(), one_try(), leased(), bounded()] {
+        let lives = explore(Bounds::new(4, 4), || redis(Side::Exclusive, &options));
+        assert!(lives > 1_000, "{lives}");
+    }
+}
+
+#[test]
+fn every_life_of_a_lock_on_one_redis_server_with_few_surprises_keeps_the_contract() {
+    for options in [waiting(), one_try(), leased(), bounded()] {
+        for side in [Side::Exclusive, Side::Shared, Side::Permits { count: 2, limit: 3 }] {
+            explore(Bounds::new(12, 2), || redis(side, &options));
+        }
+    }
+}
+
+fn redis(side: Side, options: &AcquireOptions) -> ServerLock {
+    let keys = Keys::new("", &name()).expect("a plain name");
+    let settings = RedisOptions::new(Identity::new("build-7", 4242));
+    let seed = Seed::from_bytes([7; 32]);
+    ServerLock::new(keys, side, options, &settings, &seed, Instant::ZERO).expect("sensible options")
 }
 
 fn memory(options: &AcquireOptions) -> MemoryLock {

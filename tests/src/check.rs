@@ -9,13 +9,19 @@ use lock_proto::{Event, Fault, Instant, LossReason, Machine, Request, RequestId}
 use crate::trace::{Trace, shown};
 
 /// What the checks need to know of a backend.
-pub trait Checkable: Machine<Command: Clone + Debug, Reply: Clone + Debug> {
+pub trait Checkable:
+    Machine<Command: Clone + Debug, Reply: Clone + Debug, Message: Clone + Debug>
+{
     /// What may be left of a lock on the backend, as far as its answers tell.
     type Remains: Clone + Default + Debug;
 
     /// Everything that can be answered to `command`: first what makes the lock ours soonest, last
     /// some nonsense.
     fn replies(command: &Self::Command, now: Instant) -> Vec<Self::Reply>;
+    /// Everything that the backend may say unasked.
+    fn messages() -> Vec<Self::Message> {
+        Vec::new()
+    }
     /// Whether `command` could take the lock.
     fn takes(command: &Self::Command) -> bool;
     /// Whether `command` may be asked while another request is unanswered.
@@ -107,6 +113,12 @@ impl<M: Checkable> Checked<M> {
     /// Tells the machine to look.
     pub fn nudge(&mut self) {
         self.input("nudge", Machine::handle_nudge, &());
+    }
+
+    /// Says something unasked.
+    pub fn message(&mut self, message: &M::Message) {
+        let handle = |machine: &mut M, now| machine.handle_message(message.clone(), now);
+        self.input("message", handle, message);
     }
 
     /// Prolongs by hand.

@@ -59,7 +59,8 @@ fn step<M: Checkable>(life: &mut Checked<M>, odometer: &mut Odometer, deviations
         answers.push((id, Err(Fault::not_sent("too late"))));
         answers.push((id, Err(Fault::unknown("nobody knows"))));
     }
-    let others = 4 + usize::from(life.has_deadline());
+    let messages = M::messages();
+    let others = 4 + messages.len() + usize::from(life.has_deadline());
     let options = if *deviations == 0 { 1 } else { answers.len() + others };
     let choice = odometer.choose(options);
     // With nothing to answer the first choice is to let time pass, or to let go.
@@ -69,13 +70,17 @@ fn step<M: Checkable>(life: &mut Checked<M>, odometer: &mut Odometer, deviations
     if let Some((id, reply)) = answers.get(choice) {
         return life.reply(*id, reply);
     }
-    match choice - answers.len() {
+    let choice = choice - answers.len();
+    match choice {
         0 if answers.is_empty() && life.has_deadline() => life.timeout(),
         0 => life.release(),
         1 => life.disconnect(),
         2 => life.nudge(),
         3 => life.extend(Duration::from_millis(700)),
-        _ => life.timeout(),
+        _ => match messages.get(choice - 4) {
+            Some(message) => life.message(message),
+            None => life.timeout(),
+        },
     }
 }
 
@@ -84,7 +89,11 @@ fn end<M: Checkable>(life: &mut Checked<M>) {
     life.release();
     for _ in 0..GOODBYE {
         let Some((id, command)) = life.unanswered().first().cloned() else {
-            break;
+            if life.stage() == Stage::Closed {
+                break;
+            }
+            life.timeout();
+            continue;
         };
         let now = life.now();
         life.reply(id, &Ok(M::replies(&command, now).swap_remove(0)));
@@ -95,5 +104,8 @@ fn end<M: Checkable>(life: &mut Checked<M>) {
     life.disconnect();
     life.extend(Duration::from_secs(1));
     life.release();
+    for message in M::messages() {
+        life.message(&message);
+    }
     assert!(life.unanswered().is_empty() && !life.has_deadline());
 }

@@ -3,3 +3,4 @@
 pub mod disk;
 pub mod file;
 pub mod memory;
+pub mod redis;

@@ -27,6 +27,8 @@ const AFTER_EXPIRY: Duration = Duration::from_millis(2);
 const PLAUSIBLE: u64 = 1_600_000_000_000_000;
 /// A request that was not sent by now comes to nothing.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// A server that has answered nothing for so long ends even a wait without an end.
+const FAILING_FOR: Duration = Duration::from_secs(30);
 /// One question and one release beside it.
 const REQUESTS: usize = 2;
 
@@ -415,8 +417,7 @@ impl ServerLock {
 
     fn decide_wanting(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
-        // A server that fails for as long as a lease fails for ever.
-        let hopeless = |failing: &mut Failing| now >= failing.since + self.lease.ttl;
+        let hopeless = |failing: &mut Failing| now >= failing.since + FAILING_FOR;
         if now >= wish.give_up_at {
             let late = |asked: &Asked| !wish.heard || now >= asked.sent + SEND_WITHIN;
             let unheard = self.asked.as_ref().is_some_and(late);
@@ -492,7 +493,7 @@ impl Machine for ServerLock {
     fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
             Phase::Wanting(wish) => {
-                let hopeless = wish.failing.as_ref().map(|failing| failing.since + self.lease.ttl);
+                let hopeless = wish.failing.as_ref().map(|failing| failing.since + FAILING_FOR);
                 let ends = hopeless.map_or(wish.give_up_at, |at| at.min(wish.give_up_at));
                 let ask = (self.asked.is_none()).then(|| Deadline::new(wish.ask_at, Timer::Retry));
                 let budget = Deadline::new(ends, Timer::Budget);

@@ -12,5 +12,6 @@ mod memory_timelines;
 mod names;
 mod options;
 mod records;
+mod redis_timelines;
 mod semaphore_timelines;
 mod timeline;

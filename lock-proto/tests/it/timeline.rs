@@ -7,6 +7,7 @@
 //! | `+5ms` | so much time passes, and nobody tells the machine |
 //! | `timeout`, `nudge`, `release`, `disconnect` | as the method of that name |
 //! | `extend=5s` | the caller wants the lock for so long |
+//! | `grant=…` | a message; see [`Backend::message`] |
 //! | `refused`, `not-sent`, `unknown` | a fault answers the oldest unanswered request |
 //! | anything else | a reply of the backend answers it; see [`Backend::reply`] |
 //!
@@ -26,6 +27,10 @@ pub(crate) trait Backend: Machine {
     fn reply(word: &str, now: Instant) -> Self::Reply;
     /// The command as the transcript shows it.
     fn describe(command: &Self::Command) -> String;
+    /// The message that `word` names, if it names one.
+    fn message(_word: &str) -> Option<Self::Message> {
+        None
+    }
 }
 
 /// Runs `script` and compares what was said with `expected`.
@@ -92,10 +97,15 @@ impl<M: Backend> Timeline<M> {
             "disconnect" => self.input(word, |machine| {
                 machine.handle_disconnect(LossReason::Revoked, now);
             }),
-            _ => match word.strip_prefix("extend=") {
-                Some(ttl) => self.input(word, |machine| machine.extend(duration(ttl), now)),
-                None => self.answer(word),
-            },
+            _ => {
+                if let Some(ttl) = word.strip_prefix("extend=") {
+                    self.input(word, |machine| machine.extend(duration(ttl), now));
+                } else if let Some(message) = M::message(word) {
+                    self.input(word, |machine| machine.handle_message(message, now));
+                } else {
+                    self.answer(word);
+                }
+            }
         }
         self.listen();
     }

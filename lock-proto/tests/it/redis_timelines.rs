@@ -1,0 +1,653 @@
+//! A lock on one Redis server, input by input. What is named R1 to R23 are the rules of the
+//! protocol that each of these would break without.
+
+use expect_test::expect;
+use lock_proto::file::Identity;
+use lock_proto::redis::{Command, Keys, Message, RedisOptions, Reply, ServerLock, Side, Verb};
+use lock_proto::{AcquireOptions, Instant, LockError, Machine as _, Renewal, Seed};
+
+use crate::timeline::{Backend, check, ms, name};
+
+/// A fence that a counter in microseconds may have reached.
+const FENCE: i64 = 1_700_000_000_000_000;
+
+#[test]
+fn an_uncontended_mutex_costs_two_questions() {
+    check(
+        mutex(AcquireOptions::new()),
+        "+1ms set +5ms release yes",
+        expect![[r#"
+        0.000    start        take for 30s
+        1.000    set          [acquired until 29.698s with fence 1700000000000000]
+        6.000    release      leave
+        6.000    yes          [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn validity_counts_from_the_request_and_not_from_its_answer() {
+    check(
+        mutex(AcquireOptions::new()),
+        "+2s set",
+        expect![[r#"
+        0.000    start        take for 30s
+        2000.000 set          [acquired until 29.698s with fence 1700000000000000]
+    "#]],
+    );
+}
+
+#[test]
+fn an_answer_that_comes_too_late_to_be_of_use_is_asked_for_again() {
+    // Less than the min validity would be left: 27 of 30 seconds.
+    check(
+        mutex(within_ten_seconds()),
+        "+2800ms set yes=5",
+        expect![[r#"
+        0.000    start        take for 30s
+        2800.000 set          enter Exclusive for 30s, wait, stamp 1
+        2800.000 yes=5        [acquired until 32.498s with fence 5]
+    "#]],
+    );
+}
+
+#[test]
+fn a_single_try_that_came_too_late_is_given_back() {
+    check(
+        mutex(one_try()),
+        "+2800ms set yes",
+        expect![[r#"
+        0.000    start        take for 30s
+        2800.000 set          [timed out after 0ns], leave
+        2800.000 yes          [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_busy_try_leaves_nothing() {
+    check(
+        mutex(one_try()),
+        "busy",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         [timed out after 0ns], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_waiter_asks_once_a_second_and_is_let_in_by_a_message() {
+    // R11: the claim counts from the refresh whose stamp the message carries.
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=30000/0 next queued=29000/0 +300ms grant=7/2 yes release yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+            909.281  queued=29000/0
+            1209.281 grant=7/2    [acquired until 3.877s with fence 7], extend to 30s
+            1209.281 yes          [extended until Some(30.907s)]
+            1209.281 release      leave
+            1209.281 yes          [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_waiter_at_the_head_asks_when_the_lease_before_it_runs_out() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=120/0 next yes=8",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=120/0
+        122.000  Retry        enter Exclusive for 30s, wait, stamp 2
+        122.000  yes=8        [acquired until 29.820s with fence 8]
+    "#]],
+    );
+}
+
+#[test]
+fn a_waiter_further_back_leaves_that_to_the_head() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=120/1 next",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=120/1
+        909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_lock_without_an_end_is_not_asked_for_without_end() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=0/0 next",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=0/0
+        909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_message_of_an_old_refresh_is_no_grant() {
+    // Two holders: a grant that was delayed beyond its claim counted from a newer refresh.
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=30000/0 next queued=29000/0 next queued=28000/0 next +600ms grant=7/1 \
+         queued=1/0",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+            909.281  queued=29000/0
+            1854.051 Retry        enter Exclusive for 30s, wait, stamp 3
+            1854.051 queued=28000/0
+            2786.812 Retry        enter Exclusive for 30s, wait, stamp 4
+            3386.812 grant=7/1
+            3386.812 queued=1/0
+        "#]],
+    );
+}
+
+#[test]
+fn a_message_of_no_refresh_of_ours_is_no_grant() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=30000/0 grant=7/9",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=30000/0
+        0.000    grant=7/9    enter Exclusive for 30s, wait, stamp 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_refresh_that_the_grant_overtook_does_not_end_the_hold() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=30000/0 next grant=7/1 queued=10/0 yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+            909.281  grant=7/1    [acquired until 2.968s with fence 7]
+            909.281  queued=10/0  extend to 30s
+            909.281  yes          [extended until Some(30.607s)]
+        "#]],
+    );
+}
+
+#[test]
+fn a_refresh_that_says_yes_to_a_holder_is_a_lease_and_no_new_fence() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=30000/0 next grant=7/1 yes=99",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
+            909.281  grant=7/1    [acquired until 2.968s with fence 7]
+            909.281  yes=99       [extended until Some(30.607s)]
+        "#]],
+    );
+}
+
+#[test]
+fn a_claim_that_fails_is_tried_again_even_if_renewal_is_off() {
+    check(
+        mutex(within_ten_seconds().with_renewal(Renewal::Off)),
+        "busy queued=30000/0 grant=7/1 unknown next yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            0.000    grant=7/1    [acquired until 2.968s with fence 7], extend to 30s
+            0.000    unknown
+            100.000  Renewal      extend to 30s
+            100.000  yes          [extended until Some(29.798s)]
+        "#]],
+    );
+}
+
+#[test]
+fn a_claim_is_no_renewal() {
+    check(
+        mutex(within_ten_seconds().with_max_renewals(0)),
+        "busy queued=30000/0 grant=7/1 yes next next",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            0.000    grant=7/1    [acquired until 2.968s with fence 7], extend to 30s
+            0.000    yes          [extended until Some(29.698s)]
+            19698.000 Warning      [warned: it runs out at 29.698s]
+            29698.000 Expiry       [lost: its lease ran out], leave
+        "#]],
+    );
+}
+
+#[test]
+fn an_unlikely_fence_is_minted_again() {
+    // R22: the counter was lost, so its numbers start again at one.
+    check(
+        mutex(AcquireOptions::new()),
+        "set=3 yes=1700000000000009",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    set=3        mint
+        0.000    yes=1700000000000009 [acquired until 29.698s with fence 1700000000000009]
+    "#]],
+    );
+}
+
+#[test]
+fn a_lock_that_was_lost_before_its_fence_was_minted_is_asked_for_again() {
+    check(
+        mutex(AcquireOptions::new()),
+        "set=3 no queued=5/0",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    set=3        mint
+        0.000    no           enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=5/0
+    "#]],
+    );
+}
+
+#[test]
+fn a_hold_without_fencing_needs_no_number() {
+    let settings = settings().with_fencing(false);
+    check(
+        lock(Side::Exclusive, &AcquireOptions::new(), &settings),
+        "set=0",
+        expect![[r#"
+        0.000    start        take for 30s without a fence
+        0.000    set=0        [acquired until 29.698s]
+    "#]],
+    );
+}
+
+#[test]
+fn an_answer_that_was_lost_is_asked_for_with_the_same_token() {
+    // R7: a new token would wait for its own orphan.
+    check(
+        mutex(within_ten_seconds()),
+        "unknown next yes=4",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    unknown
+        5.464    Retry        enter Exclusive for 30s, wait, stamp 1
+        5.464    yes=4        [acquired until 29.703s with fence 4]
+    "#]],
+    );
+}
+
+#[test]
+fn a_life_with_a_lost_request_is_released_twice_and_is_not_clean() {
+    // R5: the request may still arrive after the release.
+    check(
+        mutex(one_try()),
+        "unknown yes next no",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    unknown      [failed: nobody knows], leave, refused for 10s
+        0.000    yes
+        500.000  Retry        leave, refused for 10s
+        500.000  no           [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn a_request_that_was_not_sent_leaves_nothing() {
+    check(
+        mutex(one_try()),
+        "not-sent",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    not-sent     [failed: too late], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_refusal_is_the_callers_error() {
+    check(
+        mutex(within_ten_seconds()),
+        "refused",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    refused      [failed: no space left], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_never_answers_is_told_from_a_lock_that_is_held() {
+    check(
+        mutex(within_ten_seconds()),
+        "next unknown no next no",
+        expect![[r#"
+        0.000    start        take for 30s
+        10000.000 Budget       [failed: the server did not answer in time], leave, refused for 10s
+        10000.000 unknown
+        10000.000 no
+        10500.000 Retry        leave, refused for 10s
+        10500.000 no           [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn faults_alone_end_even_a_wait_for_ever() {
+    check(
+        mutex(AcquireOptions::new()),
+        "not-sent next +20s not-sent next +9990ms not-sent",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    not-sent
+            5.464    Retry        enter Exclusive for 30s, wait, stamp 1
+            20005.464 not-sent
+            20019.941 Retry        enter Exclusive for 30s, wait, stamp 2
+            30009.941 not-sent     [failed: too late], [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_cancel_beside_an_unanswered_question_has_the_token_refused() {
+    // R14: the question may run after the release.
+    check(
+        mutex(within_ten_seconds()),
+        "busy release no queued=30000/0",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    release      leave, refused for 10s
+        0.000    no
+        0.000    queued=30000/0 [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_yes_that_comes_after_the_release_is_released_again() {
+    // R12: nobody wants it any more.
+    check(
+        mutex(within_ten_seconds()),
+        "release no! set yes",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    release      leave, refused for 10s
+        0.000    no!
+        0.000    set          leave
+        0.000    yes          [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_cancel_before_anything_was_sent_asks_nothing() {
+    let mut machine = mutex(AcquireOptions::new());
+    machine.release(Instant::ZERO);
+    check(
+        machine,
+        "",
+        expect![[r#"
+        0.000    start        [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_message_that_nobody_wants_is_answered_with_a_release() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy queued=9/0 release grant=7/1 no",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    busy         enter Exclusive for 30s, wait, stamp 1
+        0.000    queued=9/0
+        0.000    release      leave
+        0.000    grant=7/1
+        0.000    no           [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_yes_after_the_lease_has_ended_does_not_bring_it_back() {
+    // R3: somebody else may have held it in between.
+    check(
+        mutex(AcquireOptions::new().with_ttl(ms(1000))),
+        "set next next +700ms yes yes",
+        expect![[r#"
+            0.000    start        take for 1s
+            0.000    set          [acquired until 0.988s with fence 1700000000000000]
+            321.333  Renewal      extend to 1s
+            654.666  Warning      [warned: it runs out at 0.988s]
+            1354.666 yes          [lost: its lease ran out], leave
+            1354.666 yes          [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_definite_no_is_a_loss_at_once() {
+    check(
+        mutex(AcquireOptions::new()),
+        "set next no no",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    set          [acquired until 29.698s with fence 1700000000000000]
+        9698.000 Renewal      extend to 30s
+        9698.000 no           [lost: it was taken away], leave
+        9698.000 no           [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn silence_is_a_loss_at_the_deadline_and_not_before() {
+    check(
+        mutex(AcquireOptions::new().with_ttl(ms(1000))),
+        "set next unknown next not-sent next refused next next yes",
+        expect![[r#"
+            0.000    start        take for 1s
+            0.000    set          [acquired until 0.988s with fence 1700000000000000]
+            321.333  Renewal      extend to 1s
+            321.333  unknown
+            404.666  Renewal      extend to 1s
+            404.666  not-sent
+            487.999  Renewal      extend to 1s
+            487.999  refused
+            571.333  Renewal      extend to 1s
+            654.666  Warning      [warned: it runs out at 0.988s]
+            654.666  yes          [extended until Some(1.559s)]
+        "#]],
+    );
+}
+
+#[test]
+fn an_extension_by_hand_waits_for_the_question_before_it() {
+    check(
+        mutex(AcquireOptions::new()),
+        "set next extend=60s yes yes",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    set          [acquired until 29.698s with fence 1700000000000000]
+        9698.000 Renewal      extend to 30s
+        9698.000 extend=60s
+        9698.000 yes          extend to 60s
+        9698.000 yes          [extended until Some(69.096s)]
+    "#]],
+    );
+}
+
+#[test]
+fn a_release_that_fails_is_tried_again_for_a_while() {
+    check(
+        mutex(AcquireOptions::new()),
+        "set release unknown next not-sent next yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    set          [acquired until 29.698s with fence 1700000000000000]
+            0.000    release      leave
+            0.000    unknown
+            50.000   Retry        leave
+            50.000   not-sent
+            150.000  Retry        leave
+            150.000  yes          [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_release_without_any_answer_is_given_up() {
+    check(
+        mutex(AcquireOptions::new()),
+        "set release next",
+        expect![[r#"
+        0.000    start        take for 30s
+        0.000    set          [acquired until 29.698s with fence 1700000000000000]
+        0.000    release      leave
+        5000.000 Retry        [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn readers_and_takers_of_permits_ask_by_script() {
+    let permits = Side::Permits { count: 2, limit: 5 };
+    check(
+        lock(permits, &within_ten_seconds(), &settings()),
+        "yes=4 release yes",
+        expect![[r#"
+        0.000    start        enter Permits { count: 2, limit: 5 } for 30s, wait, stamp 1
+        0.000    yes=4        [acquired until 29.698s with fence 4]
+        0.000    release      leave
+        0.000    yes          [closed]
+    "#]],
+    );
+    check(
+        lock(Side::Shared, &one_try(), &settings()),
+        "queued=5/0",
+        expect![[r#"
+        0.000    start        enter Shared for 30s, at once
+        0.000    queued=5/0   [timed out after 0ns], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn options_that_contradict_each_other_are_named() {
+    let refused = |settings: RedisOptions, options: &AcquireOptions| {
+        let keys = Keys::new("", &name()).expect("a plain name");
+        let seed = Seed::from_bytes([7; 32]);
+        let made = ServerLock::new(keys, Side::Exclusive, options, &settings, &seed, Instant::ZERO);
+        match made {
+            Err(LockError::InvalidConfig { option, .. }) => option,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = AcquireOptions::new();
+    let short = AcquireOptions::new().with_ttl(ms(1000));
+    assert_eq!(refused(settings().with_min_validity(ms(1000)), &short), "min_validity");
+    assert_eq!(refused(settings().with_min_validity(ms(0)), &plain), "min_validity");
+    assert_eq!(refused(settings().with_extension_cadence(ms(950)), &short), "extension_cadence");
+    let often = short.with_renewal(Renewal::Every(ms(950)));
+    assert_eq!(refused(settings(), &often), "renewal");
+    for expiry in [0, 99, 1 << 31] {
+        assert_eq!(refused(settings().with_expiry(ms(expiry)), &plain), "ttl");
+        let error = settings().with_expiry(ms(expiry)).checked().unwrap_err();
+        assert!(error.to_string().starts_with("invalid option expiry"), "{error}");
+    }
+    assert!(settings().with_expiry(ms(100)).checked().is_ok());
+}
+
+fn mutex(options: AcquireOptions) -> ServerLock {
+    lock(Side::Exclusive, &options, &settings())
+}
+
+fn lock(side: Side, options: &AcquireOptions, settings: &RedisOptions) -> ServerLock {
+    let keys = Keys::new("", &name()).expect("a plain name");
+    let seed = Seed::from_bytes([7; 32]);
+    ServerLock::new(keys, side, options, settings, &seed, Instant::ZERO).expect("sensible options")
+}
+
+fn settings() -> RedisOptions {
+    RedisOptions::new(Identity::new("build-7", 4242))
+}
+
+fn one_try() -> AcquireOptions {
+    AcquireOptions::new().with_timeout(ms(0))
+}
+
+fn within_ten_seconds() -> AcquireOptions {
+    AcquireOptions::new().with_timeout(ms(10_000))
+}
+
+impl Backend for ServerLock {
+    fn reply(word: &str, _now: Instant) -> Reply {
+        if let Some((remaining, ahead)) =
+            word.strip_prefix("queued=").and_then(|rest| rest.split_once('/'))
+        {
+            return [0, whole(remaining), whole(ahead)];
+        }
+        let (word, number) = word.split_once('=').unwrap_or((word, ""));
+        let number = |default| if number.is_empty() { default } else { whole(number) };
+        match word {
+            "set" => [1, number(FENCE), 0],
+            "busy" => [0, 0, 0],
+            "yes" => match number(1) {
+                1 => [1, 0, 0],
+                fence if fence > FENCE => [fence, 0, 0],
+                fence => [1, fence, 0],
+            },
+            "no" => [0, 0, 0],
+            _ => panic!("{word} is no reply"),
+        }
+    }
+
+    fn describe(command: &Command) -> String {
+        match &command.verb {
+            Verb::Take { ttl, fencing } => {
+                format!("take for {ttl:?}{}", if *fencing { "" } else { " without a fence" })
+            }
+            Verb::Enter { side, ttl, wait, stamp } => {
+                let how = if *wait { format!("wait, stamp {stamp}") } else { "at once".into() };
+                format!("enter {side:?} for {ttl:?}, {how}")
+            }
+            Verb::Extend { ttl, .. } => format!("extend to {ttl:?}"),
+            Verb::Mint => "mint".into(),
+            Verb::Leave { refuse_for: None, .. } => "leave".into(),
+            Verb::Leave { refuse_for: Some(time), .. } => format!("leave, refused for {time:?}"),
+            vote => unreachable!("one server is never asked for {vote:?}"),
+        }
+    }
+
+    fn message(word: &str) -> Option<Message> {
+        let (fence, stamp) = word.strip_prefix("grant=")?.split_once('/')?;
+        Some(Message { fence: whole(fence).unsigned_abs(), stamp: whole(stamp).unsigned_abs() })
+    }
+}
+
+fn whole(number: &str) -> i64 {
+    number.parse().expect("a whole number")
+}
