@@ -1,7 +1,6 @@
 //! Locks that one holder has at a time.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -83,8 +82,7 @@ impl Lock {
     ///
     /// Asking changes nothing.
     pub async fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(Demand::Exclusive);
-        poll_fn(|cx| info.poll(cx)).await
+        self.target.info(Demand::Exclusive).await
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

@@ -85,8 +85,7 @@ impl<P: HasClient> LockProvider for P {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<LockInfo>, LockError>> {
-        let mut list = self.client().list();
-        Box::pin(poll_fn(move |cx| list.poll(cx)))
+        Box::pin(self.client().list())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -1,7 +1,6 @@
 //! Locks that many readers or one writer have at a time.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -124,8 +123,7 @@ impl ReaderWriterLock {
     ///
     /// Asking changes nothing.
     pub async fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(Demand::Exclusive);
-        poll_fn(|cx| info.poll(cx)).await
+        self.target.info(Demand::Exclusive).await
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

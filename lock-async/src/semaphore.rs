@@ -1,7 +1,6 @@
 //! Locks that a limited number of holders have at a time.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -136,8 +135,7 @@ impl Semaphore {
     ///
     /// Asking changes nothing.
     pub async fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(self.demand(1)?);
-        poll_fn(|cx| info.poll(cx)).await
+        self.target.info(self.demand(1)?).await
     }
 
     /// Whether any permit is out. By the time you read it, it may be otherwise.

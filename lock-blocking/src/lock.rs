@@ -1,6 +1,7 @@
 //! Locks that one holder has at a time.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -66,8 +67,8 @@ impl Lock {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(Demand::Exclusive);
-        wait(|cx| info.poll(cx))
+        let mut info = pin!(self.target.info(Demand::Exclusive));
+        wait(|cx| info.as_mut().poll(cx))
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

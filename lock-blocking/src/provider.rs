@@ -1,5 +1,6 @@
 //! What every backend offers, and what every lock can do.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use lock_engine::{Endpoint, Target, tried};
@@ -76,8 +77,8 @@ impl<P: HasClient> LockProvider for P {
     }
 
     fn list(&self) -> Result<Vec<LockInfo>, LockError> {
-        let mut list = self.client().list();
-        wait(|cx| list.poll(cx))
+        let mut list = pin!(self.client().list());
+        wait(|cx| list.as_mut().poll(cx))
     }
 
     fn close(&self) {

@@ -1,6 +1,7 @@
 //! Locks that many readers or one writer have at a time.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -90,8 +91,8 @@ impl ReaderWriterLock {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(Demand::Exclusive);
-        wait(|cx| info.poll(cx))
+        let mut info = pin!(self.target.info(Demand::Exclusive));
+        wait(|cx| info.as_mut().poll(cx))
     }
 
     /// Whether anybody holds the lock. By the time you read it, it may be otherwise.

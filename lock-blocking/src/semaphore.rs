@@ -1,6 +1,7 @@
 //! Locks that a limited number of holders have at a time.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use lock_engine::Target;
@@ -108,8 +109,8 @@ impl Semaphore {
     ///
     /// If the backend can't be asked.
     pub fn info(&self) -> Result<LockInfo, LockError> {
-        let mut info = self.target.info(self.demand(1)?);
-        wait(|cx| info.poll(cx))
+        let mut info = pin!(self.target.info(self.demand(1)?));
+        wait(|cx| info.as_mut().poll(cx))
     }
 
     /// Whether any permit is out. By the time you read it, it may be otherwise.

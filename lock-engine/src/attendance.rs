@@ -70,7 +70,7 @@ impl<S> Attendance<S> {
             Event::Failed(error) => self.outcome = Outcome::Failed(error),
             Event::Closed { .. } => self.closed = true,
             // A kind of event that this version doesn't know tells the caller nothing.
-            _ => {}
+            Event::Warned { .. } | _ => {}
         }
         wakers.add(self.waker.take());
     }

@@ -1,15 +1,21 @@
 //! An answer that may still be on its way.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// An answer that is there, or will come from another thread.
+/// An answer that is there, or will come from another thread. It is given once.
+#[must_use = "an answer that nobody waits for is lost"]
 pub struct Pending<T>(Answer<T>);
 
 enum Answer<T> {
     Here(Option<T>),
     Coming(Arc<Mutex<Slot<T>>>),
+    /// Several questions, one after another: whoever waits asks them.
+    #[cfg(feature = "redis")]
+    Asking(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
 struct Slot<T> {
@@ -34,9 +40,22 @@ impl<T> Pending<T> {
         (Promise(Arc::clone(&slot)), Self(Answer::Coming(slot)))
     }
 
-    /// Waits for the answer, which is given once.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        match &mut self.0 {
+    /// What comes of several questions.
+    #[cfg(feature = "redis")]
+    pub(crate) fn asking(questions: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Answer::Asking(Box::pin(questions)))
+    }
+}
+
+impl<T> Unpin for Pending<T> {}
+
+impl<T> Future for Pending<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match &mut self.get_mut().0 {
+            #[cfg(feature = "redis")]
+            Answer::Asking(questions) => questions.as_mut().poll(cx),
             Answer::Here(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
             Answer::Coming(slot) => {
                 let mut slot = locked(slot);

@@ -46,7 +46,6 @@ impl Target {
     }
 
     /// Who holds the lock; as [`Client::info`].
-    #[must_use]
     pub fn info(&self, demand: Demand) -> Pending<Result<LockInfo, LockError>> {
         self.client.info(&self.address, demand)
     }

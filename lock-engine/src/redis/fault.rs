@@ -1,7 +1,7 @@
 //! What is known of a command, by the error that came instead of its reply.
 
 use lock_proto::Fault;
-use redis::{ErrorKind, RedisError, RetryMethod, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Sorts an error of the `redis` crate.
 ///
@@ -9,53 +9,64 @@ use redis::{ErrorKind, RedisError, RetryMethod, ServerErrorKind};
 /// was sent, passwords among it, is never in it.
 #[must_use]
 pub fn fault_of(error: RedisError) -> Fault {
-    let fault = match error.kind() {
-        ErrorKind::Server(kind) => of_server(kind, error.code()),
-        ErrorKind::Extension => of_code(error.code()),
-        ErrorKind::AuthenticationFailed => refused_login(),
-        ErrorKind::Io if error.is_connection_refusal() => Fault::not_sent(
+    let kind = error.kind();
+    let fault = if let ErrorKind::Server(kind) = kind {
+        of_server(kind, error.code())
+    } else if kind == ErrorKind::Extension {
+        of_code(error.code())
+    } else if kind == ErrorKind::AuthenticationFailed {
+        refused_login()
+    } else if kind == ErrorKind::RESP3NotSupported {
+        Fault::refused("the server does not know RESP3: Redis 6.2 or later is needed")
+    } else if error.is_connection_refusal() {
+        Fault::not_sent(
             "no Redis server listens there: check the address, and that the server runs",
-        ),
-        ErrorKind::InvalidClientConfig
-        | ErrorKind::Client
-        | ErrorKind::MasterNameNotFoundBySentinel
-        | ErrorKind::NoValidReplicasFoundBySentinel
-        | ErrorKind::EmptySentinelList
-        | ErrorKind::ClusterConnectionNotFound => {
-            Fault::not_sent("no server could be found to send the command to")
-        }
-        ErrorKind::RESP3NotSupported => {
-            Fault::refused("the server does not know RESP3: Redis 6.2 or later is needed")
-        }
-        // An answer that can't be read was an answer to something.
-        _ if matches!(error.retry_method(), RetryMethod::MovedRedirect) => moved(),
-        _ => Fault::unknown("the connection to the Redis server was lost before it answered"),
+        )
+    } else if NOBODY.contains(&kind) {
+        Fault::not_sent("no Redis server could be found to send the command to")
+    } else {
+        Fault::unknown("the connection to the Redis server was lost before it answered")
     };
     fault.with_cause(error)
 }
 
+/// There was nobody to send anything to.
+const NOBODY: [ErrorKind; 6] = [
+    ErrorKind::InvalidClientConfig,
+    ErrorKind::Client,
+    ErrorKind::MasterNameNotFoundBySentinel,
+    ErrorKind::NoValidReplicasFoundBySentinel,
+    ErrorKind::EmptySentinelList,
+    ErrorKind::ClusterConnectionNotFound,
+];
+
+/// The server is not fit to carry anything out.
+const UNFIT: [ServerErrorKind; 5] = [
+    ServerErrorKind::BusyLoading,
+    ServerErrorKind::TryAgain,
+    ServerErrorKind::ClusterDown,
+    ServerErrorKind::MasterDown,
+    ServerErrorKind::ReadOnly,
+];
+
 fn of_server(kind: ServerErrorKind, code: Option<&str>) -> Fault {
-    match kind {
-        ServerErrorKind::BusyLoading
-        | ServerErrorKind::TryAgain
-        | ServerErrorKind::ClusterDown
-        | ServerErrorKind::MasterDown
-        | ServerErrorKind::ReadOnly => {
-            Fault::not_sent("the Redis server can't carry out commands at present")
-        }
-        ServerErrorKind::Moved | ServerErrorKind::Ask => moved(),
-        ServerErrorKind::NoPerm => {
-            Fault::refused("the Redis user may not do this: see ACL SETUSER of the server")
-        }
-        _ => of_code(code),
+    if UNFIT.contains(&kind) {
+        unfit()
+    } else if matches!(kind, ServerErrorKind::Moved | ServerErrorKind::Ask) {
+        Fault::not_sent(
+            "the key lives on another node: if the servers are a cluster, name them as \
+             redis+cluster://",
+        )
+    } else if kind == ServerErrorKind::NoPerm {
+        Fault::refused("the Redis user may not do this: see ACL SETUSER of the server")
+    } else {
+        of_code(code)
     }
 }
 
 fn of_code(code: Option<&str>) -> Fault {
     match code {
-        Some("BUSY" | "NOREPLICAS") => {
-            Fault::not_sent("the Redis server can't carry out commands at present")
-        }
+        Some("BUSY" | "NOREPLICAS") => unfit(),
         Some("NOAUTH" | "WRONGPASS") => refused_login(),
         Some("WRONGTYPE") => Fault::refused(
             "a key of another type stands at the lock's name on the Redis server: choose another \
@@ -75,9 +86,6 @@ fn refused_login() -> Fault {
     Fault::refused("the Redis server wants other credentials: check user and password")
 }
 
-fn moved() -> Fault {
-    Fault::not_sent(
-        "the key lives on another node: if the servers are a cluster, name them as \
-         redis+cluster://",
-    )
+fn unfit() -> Fault {
+    Fault::not_sent("the Redis server can't carry out commands at present")
 }

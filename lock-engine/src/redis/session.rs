@@ -1,6 +1,6 @@
 //! What is known of one connection.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// More counters than this are not remembered; forgetting one costs a script instead of `INCR`.
@@ -14,14 +14,14 @@ const MOST_FENCES: usize = 10_000;
 #[derive(Debug)]
 pub struct Session {
     /// `None` if the server may be exchanged while the connection lasts.
-    fences: Option<Mutex<HashSet<Box<str>>>>,
+    fences: Option<Mutex<BTreeSet<Box<str>>>>,
 }
 
 impl Session {
     /// A new connection to one server.
     #[must_use]
     pub fn new() -> Self {
-        Self { fences: Some(Mutex::new(HashSet::new())) }
+        Self { fences: Some(Mutex::new(BTreeSet::new())) }
     }
 
     /// A connection that mends itself without telling, as one to a cluster does.
@@ -45,7 +45,7 @@ impl Session {
         fences.insert(fence.into());
     }
 
-    fn fences(&self) -> Option<MutexGuard<'_, HashSet<Box<str>>>> {
+    fn fences(&self) -> Option<MutexGuard<'_, BTreeSet<Box<str>>>> {
         let fences = self.fences.as_ref()?;
         Some(fences.lock().unwrap_or_else(PoisonError::into_inner))
     }

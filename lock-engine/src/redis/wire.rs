@@ -1,6 +1,7 @@
 //! Commands as the wire has them, and what comes back.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::OnceLock;
 
 use lock_proto::Fault;
@@ -85,10 +86,8 @@ fn digest(script: &Script) -> &'static str {
 /// Whether a script was not carried out because the server didn't know it. It has been told more
 /// than that if there are several replies.
 pub(super) fn lacks_script(replies: &[Value]) -> bool {
-    match replies {
-        [Value::ServerError(error)] => error.kind() == Some(ServerErrorKind::NoScript),
-        _ => false,
-    }
+    let [Value::ServerError(error)] = replies else { return false };
+    error.kind() == Some(ServerErrorKind::NoScript)
 }
 
 /// What the one reply says.
@@ -102,16 +101,14 @@ pub(super) fn reply(
     session: &Session,
     replies: Vec<Value>,
 ) -> Result<Reply, Fault> {
-    match &command.verb {
-        Verb::Take { fencing, .. } => taken(command, session, *fencing, replies),
-        Verb::Enter { .. } | Verb::Extend { .. } | Verb::Mint | Verb::Leave { .. } => {
-            let reply = numbers(&only(replies)?)?;
-            if command.verb == Verb::Mint && reply[0] > 0 {
-                session.learn(command.keys.fence());
-            }
-            Ok(reply)
-        }
+    if let Verb::Take { fencing, .. } = command.verb {
+        return taken(command, session, fencing, replies);
     }
+    let reply = numbers(&only(replies)?)?;
+    if command.verb == Verb::Mint && reply[0] > 0 {
+        session.learn(command.keys.fence());
+    }
+    Ok(reply)
 }
 
 fn taken(
@@ -121,10 +118,12 @@ fn taken(
     replies: Vec<Value>,
 ) -> Result<Reply, Fault> {
     let mut replies = replies.into_iter();
-    match replies.next().ok_or_else(senseless)?.extract_error().map_err(fault_of)? {
-        Value::Okay => {}
-        Value::Nil => return Ok([0, 0, 0]),
-        _ => return Err(senseless()),
+    let set = replies.next().ok_or_else(senseless)?.extract_error().map_err(fault_of)?;
+    if set == Value::Nil {
+        return Ok([0, 0, 0]);
+    }
+    if set != Value::Okay {
+        return Err(senseless());
     }
     if !fencing {
         return Ok([1, 0, 0]);
@@ -140,15 +139,13 @@ fn taken(
 /// A number, or the first three of several.
 fn numbers(value: &Value) -> Result<Reply, Fault> {
     let mut reply = [0; 3];
-    match value {
-        Value::Int(number) => reply[0] = *number,
-        Value::Array(values) if !values.is_empty() => {
-            for (place, value) in reply.iter_mut().zip(values) {
-                let Value::Int(number) = value else { return Err(senseless()) };
-                *place = *number;
-            }
-        }
-        _ => return Err(senseless()),
+    let values = if let Value::Array(values) = value { values } else { slice::from_ref(value) };
+    if values.is_empty() {
+        return Err(senseless());
+    }
+    for (place, value) in reply.iter_mut().zip(values) {
+        let Value::Int(number) = value else { return Err(senseless()) };
+        *place = *number;
     }
     Ok(reply)
 }

@@ -1,0 +1,236 @@
+//! Carries the commands of locks to Redis servers, and what comes back to the locks.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lock_proto::redis::{
+    Command, Keys, Message, RedisLock, RedisOptions, Reply, RoundTrip, ServerLock, Side, Token,
+};
+use lock_proto::{
+    AcquireOptions, Demand, Fault, FaultKind, Instant, LockError, LockId, LockInfo, LockName,
+    Request, RequestId,
+};
+
+use super::courier::Courier;
+use super::transport::{Office, Origin, Ticket};
+use super::{Inbox, info};
+use crate::engine::{Answer, Engine, Link};
+use crate::seeds::Seeds;
+use crate::{Address, Pending};
+
+thread_local! {
+    /// The link that is handing a parcel over on this thread, by its address.
+    static HANDING_OVER: Cell<usize> = const { Cell::new(0) };
+}
+
+pub(super) struct RedisLink {
+    courier: Arc<Courier>,
+    settings: RedisOptions,
+    prefix: Arc<str>,
+    seeds: Seeds,
+    /// Who is meant by a message, by token.
+    listeners: Mutex<BTreeMap<Box<str>, LockId>>,
+    round_trips: Vec<Mutex<RoundTrip>>,
+    /// What was answered before its parcel was even handed over: the loop that hands it over takes
+    /// it, so that answers don't pile up on the stack.
+    early: Mutex<VecDeque<Early>>,
+    has_early: AtomicBool,
+    engine: Weak<Engine<Self>>,
+}
+
+/// An answer that came before its parcel was handed over.
+type Early = (LockId, RequestId, Result<Reply, Fault>);
+
+/// What the link keeps for one lock: the tokens under which it listens.
+#[derive(Debug, Default)]
+pub(super) struct Ears(Mutex<Vec<Token>>);
+
+impl RedisLink {
+    pub(super) fn new(
+        courier: Courier,
+        settings: RedisOptions,
+        prefix: Arc<str>,
+        seeds: Seeds,
+        engine: Weak<Engine<Self>>,
+    ) -> Self {
+        let round_trips = (0..courier.servers()).map(|_| Mutex::default()).collect();
+        Self {
+            courier: Arc::new(courier),
+            settings,
+            prefix,
+            seeds,
+            listeners: Mutex::default(),
+            round_trips,
+            early: Mutex::default(),
+            has_early: AtomicBool::new(false),
+            engine,
+        }
+    }
+
+    /// Lets `inbox` deliver to the locks of `engine`.
+    pub(super) fn listen_to(engine: &Arc<Engine<Self>>, inbox: &Inbox) {
+        let office: Weak<Engine<Self>> = Arc::downgrade(engine);
+        inbox.deliver_to(office);
+    }
+
+    fn keys_of(&self, address: &Address) -> Result<Keys, LockError> {
+        match &address.keys {
+            Some(keys) => keys.clone(),
+            None => Keys::new(&self.prefix, &LockName::new(Arc::clone(&address.name))?),
+        }
+    }
+
+    fn listen(&self, lock: LockId, ears: &Ears, token: &Token) {
+        let mut tokens = locked(&ears.0);
+        if !tokens.contains(token) {
+            tokens.push(token.clone());
+            locked(&self.listeners).insert(token.as_str().into(), lock);
+        }
+    }
+
+    fn measure(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
+        let Some(round_trip) = self.round_trips.get(origin.server) else { return };
+        match reply.as_ref().map_err(Fault::kind) {
+            Ok(_) | Err(FaultKind::Refused) => {
+                locked(round_trip).answered(now.since(origin.since));
+            }
+            Err(FaultKind::Unknown) => locked(round_trip).silent(),
+            Err(_) => {}
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl Link for RedisLink {
+    type Machine = RedisLock;
+    type Site = Arc<Ears>;
+
+    const PURE: bool = false;
+
+    fn locate(&self, name: &str) -> Address {
+        let keys = LockName::new(name).and_then(|name| Keys::new(&self.prefix, &name));
+        Address { keys: Some(keys), ..Address::named(name) }
+    }
+
+    fn open(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+        now: Instant,
+    ) -> Result<(RedisLock, Arc<Ears>), LockError> {
+        let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
+        let machine = ServerLock::new(keys, side(demand), options, &self.settings, &seed, now)?;
+        Ok((RedisLock::Server(machine), Arc::default()))
+    }
+
+    fn carry_out(
+        &self,
+        lock: LockId,
+        ears: &Arc<Ears>,
+        request: Request<Command>,
+        now: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        let command = request.command;
+        if command.listens() {
+            self.listen(lock, ears, &command.token);
+        }
+        let office: Weak<Engine<Self>> = self.engine.clone();
+        let origin = Origin { lock, request: request.id, server: command.server, since: now };
+        let ticket = Ticket::new(office, origin);
+        let outer = HANDING_OVER.replace(self.address());
+        self.courier.carry_out(command, request.not_after, ticket);
+        HANDING_OVER.set(outer);
+        None
+    }
+
+    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
+        if !self.has_early.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut early = locked(&self.early);
+        let next = early.pop_front();
+        self.has_early.store(!early.is_empty(), Ordering::Release);
+        next.map(|(lock, request, reply)| (lock, Answer::Reply(request, reply)))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&self, _now: Instant) {}
+
+    fn forget(&self, ears: &Arc<Ears>) {
+        let tokens = locked(&ears.0);
+        if !tokens.is_empty() {
+            let mut listeners = locked(&self.listeners);
+            for token in &*tokens {
+                listeners.remove(token.as_str());
+            }
+        }
+    }
+
+    fn info(
+        &self,
+        address: &Address,
+        demand: Demand,
+        _now: Instant,
+    ) -> Pending<Result<LockInfo, LockError>> {
+        match self.keys_of(address) {
+            Ok(keys) => info::of_lock(&self.courier, &address.name, &keys, side(demand)),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn list(&self, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+        info::of_all(&self.courier, &self.prefix)
+    }
+}
+
+impl Office for Engine<RedisLink> {
+    fn answered(&self, origin: Origin, reply: Result<Reply, Fault>) {
+        let link = self.link();
+        link.measure(origin, &reply, self.clock().now());
+        if HANDING_OVER.get() == link.address() {
+            let mut early = locked(&link.early);
+            early.push_back((origin.lock, origin.request, reply));
+            link.has_early.store(true, Ordering::Release);
+            return;
+        }
+        self.answer(origin.lock, origin.request, reply);
+    }
+
+    fn heard(&self, message: &str) {
+        let Some((token, message)) = Message::parse(message) else { return };
+        let lock = locked(&self.link().listeners).get(token).copied();
+        if let Some(lock) = lock {
+            self.message(lock, message);
+        }
+    }
+
+    fn missed(&self) {
+        use crate::background::Driven as _;
+
+        let locks: Vec<LockId> = locked(&self.link().listeners).values().copied().collect();
+        for lock in locks {
+            self.nudge(lock);
+        }
+    }
+}
+
+fn side(demand: Demand) -> Side {
+    match demand {
+        Demand::Exclusive => Side::Exclusive,
+        Demand::Shared => Side::Shared,
+        Demand::Permits { count, limit } => Side::Permits { count, limit },
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
