@@ -39,7 +39,7 @@ pub use loss::Loss;
 pub use memory::Memory;
 pub use pending::Pending;
 pub use target::{Attended, Target, tried};
-pub use url::Endpoint;
+pub use url::{Endpoint, SecretUrl};
 
 #[cfg(feature = "file")]
 pub use file::{FileOptions, Files, open as open_files};

@@ -3,29 +3,23 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-/// An answer that is there, or will come from another thread. It is given once.
+#[cfg(feature = "redis")]
+pub(crate) use promise::Promise;
+
+/// An answer that is there, or will come. It is given once.
 #[must_use = "an answer that nobody waits for is lost"]
 pub struct Pending<T>(Answer<T>);
 
 enum Answer<T> {
     Here(Option<T>),
-    Coming(Arc<Mutex<Slot<T>>>),
+    #[cfg(feature = "redis")]
+    Coming(promise::Promised<T>),
     /// Several questions, one after another: whoever waits asks them.
     #[cfg(feature = "redis")]
     Asking(Pin<Box<dyn Future<Output = T> + Send>>),
 }
-
-struct Slot<T> {
-    answer: Option<T>,
-    waker: Option<Waker>,
-}
-
-/// The duty to give an answer.
-#[cfg(feature = "redis")]
-pub(crate) struct Promise<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> Pending<T> {
     /// An answer that is there.
@@ -33,11 +27,11 @@ impl<T> Pending<T> {
         Self(Answer::Here(Some(answer)))
     }
 
-    /// An answer that will come.
+    /// An answer that another thread will give.
     #[cfg(feature = "redis")]
     pub(crate) fn promised() -> (Promise<T>, Self) {
-        let slot = Arc::new(Mutex::new(Slot { answer: None, waker: None }));
-        (Promise(Arc::clone(&slot)), Self(Answer::Coming(slot)))
+        let (promise, promised) = promise::new();
+        (promise, Self(Answer::Coming(promised)))
     }
 
     /// What comes of several questions.
@@ -53,18 +47,14 @@ impl<T> Future for Pending<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        #[cfg(not(feature = "redis"))]
+        let _ = cx;
         match &mut self.get_mut().0 {
+            Answer::Here(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            #[cfg(feature = "redis")]
+            Answer::Coming(promised) => promised.poll(cx),
             #[cfg(feature = "redis")]
             Answer::Asking(questions) => questions.as_mut().poll(cx),
-            Answer::Here(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
-            Answer::Coming(slot) => {
-                let mut slot = locked(slot);
-                if let Some(answer) = slot.answer.take() {
-                    return Poll::Ready(answer);
-                }
-                slot.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
         }
     }
 }
@@ -76,20 +66,51 @@ impl<T> fmt::Debug for Pending<T> {
 }
 
 #[cfg(feature = "redis")]
-impl<T> Promise<T> {
-    /// Gives the answer, and wakes who waits for it.
-    pub(crate) fn keep(self, answer: T) {
-        let waker = {
-            let mut slot = locked(&self.0);
-            slot.answer = Some(answer);
-            slot.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+mod promise {
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use std::task::{Context, Poll, Waker};
+
+    /// The duty to give an answer.
+    pub(crate) struct Promise<T>(Arc<Mutex<Slot<T>>>);
+
+    pub(super) struct Promised<T>(Arc<Mutex<Slot<T>>>);
+
+    struct Slot<T> {
+        answer: Option<T>,
+        waker: Option<Waker>,
+    }
+
+    pub(super) fn new<T>() -> (Promise<T>, Promised<T>) {
+        let slot = Arc::new(Mutex::new(Slot { answer: None, waker: None }));
+        (Promise(Arc::clone(&slot)), Promised(slot))
+    }
+
+    impl<T> Promise<T> {
+        /// Gives the answer, and wakes who waits for it.
+        pub(crate) fn keep(self, answer: T) {
+            let waker = {
+                let mut slot = locked(&self.0);
+                slot.answer = Some(answer);
+                slot.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
-}
 
-fn locked<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+    impl<T> Promised<T> {
+        pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<T> {
+            let mut slot = locked(&self.0);
+            if let Some(answer) = slot.answer.take() {
+                return Poll::Ready(answer);
+            }
+            slot.waker = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    fn locked<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

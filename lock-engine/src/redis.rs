@@ -9,7 +9,9 @@ mod inbox;
 mod info;
 mod link;
 mod session;
+mod setup;
 mod transport;
+mod url;
 mod wire;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use link::RedisLink;
 pub use fault::fault_of;
 pub use inbox::Inbox;
 pub use session::Session;
+pub use setup::{RedisPlan, RedisSetup, Topology, not_connected, same_twice};
 pub use transport::{Parcel, Ticket, Transport};
 pub use wire::load_scripts;
 

@@ -1,6 +1,7 @@
 //! Which backend a URL names.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
@@ -15,7 +16,14 @@ pub enum Endpoint {
     Memory,
     /// `file:///directory`: the lock files of a directory.
     File(PathBuf),
+    /// `redis://host`, `rediss://`, `redis+redlock://a,b,c`, `redis+cluster://a,b`,
+    /// `redis+sentinel://a,b/master`, `unix:///socket`: Redis servers.
+    Redis(SecretUrl),
 }
+
+/// A URL that may hold a password, which is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
 
 impl Endpoint {
     /// Reads `url`.
@@ -34,12 +42,63 @@ impl Endpoint {
             "memory" if rest.is_empty() || rest == "//" => Ok(Self::Memory),
             "memory" => Err(invalid("memory: takes nothing after its colon")),
             "file" => directory(rest).map(Self::File),
+            scheme if redis_scheme(scheme).is_some() => Ok(Self::Redis(SecretUrl::new(url))),
             scheme => {
-                let known = format!("no backend for {scheme:?}; known are file: and memory:");
+                let known =
+                    format!("no backend for {scheme:?}; known are file:, memory: and redis:");
                 Err(LockError::Unsupported(known.into()))
             }
         }
     }
+}
+
+impl SecretUrl {
+    /// Keeps `url` to itself.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+
+    /// The URL with its password.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&redacted(&self.0), f)
+    }
+}
+
+/// `rediss+cluster` is `rediss` and `cluster`.
+pub(crate) fn redis_scheme(scheme: &str) -> Option<(&str, &str)> {
+    let (single, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let known = match single {
+        "unix" => kind.is_empty(),
+        "redis" | "valkey" => ["", "unix", "redlock", "cluster", "sentinel"].contains(&kind),
+        "rediss" | "valkeys" => ["", "redlock", "cluster", "sentinel"].contains(&kind),
+        _ => false,
+    };
+    known.then_some((single, kind))
+}
+
+/// `url` as it may be shown.
+fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (bare, query) = rest.split_once('?').map_or((rest, None), |(bare, query)| {
+        let shown = if query.contains("pass") { "***" } else { query };
+        (bare, Some(shown))
+    });
+    let shown = match bare.rsplit_once('@') {
+        Some((user, hosts)) => {
+            let name = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{name}:***@{hosts}")
+        }
+        None => format!("{scheme}://{bare}"),
+    };
+    query.map_or_else(|| shown.clone(), |query| format!("{shown}?{query}"))
 }
 
 /// RFC 3986, section 3.1; what else stands before a colon may be part of a password.

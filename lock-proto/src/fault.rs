@@ -53,6 +53,14 @@ impl Fault {
         self
     }
 
+    /// Says where it happened, before what happened.
+    #[must_use]
+    pub fn with_context(mut self, place: &str) -> Self {
+        self.context.insert_str(0, ": ");
+        self.context.insert_str(0, place);
+        self
+    }
+
     /// What is known of the request.
     #[must_use]
     pub fn kind(&self) -> FaultKind {
