@@ -13,7 +13,10 @@ mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
+mod redis_blocking;
+#[cfg(target_os = "linux")]
 mod redis_servers;
+mod server_world;
 mod sim;
 mod suite;
 mod test_double;

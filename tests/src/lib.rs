@@ -9,6 +9,7 @@ pub mod memory_world;
 pub mod redis;
 pub mod redis_model;
 pub mod seeds;
+pub mod server_world;
 pub mod service;
 pub mod sightings;
 pub mod suite;

@@ -1,0 +1,423 @@
+//! Several clients of one Redis server, under a schedule made of bytes.
+
+mod client;
+mod finish;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lock_proto::file::Identity;
+use lock_proto::redis::{Keys, Message, RedisOptions, ServerLock, Side, Verb};
+use lock_proto::{
+    AcquireOptions, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
+};
+
+use self::client::{Belief, Client, Flight, State};
+use crate::entropy::Entropy;
+use crate::redis_model::{Draw, Snapshot, Store};
+use crate::sightings::Sightings;
+use crate::trace::Trace;
+
+const CLIENTS: usize = 3;
+const LOCKS: usize = 12;
+/// The server's clock at the beginning, in microseconds since 1970.
+const EPOCH: u64 = 1_700_000_000_000_000;
+/// How many permits a semaphore of this world has.
+const LIMIT: u32 = 3;
+/// The leases, from the shortest that is allowed.
+const LEASES: [u64; 3] = [400, 2_000, 10_000];
+
+/// What kind of world it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the tests name every world")]
+pub enum Setting {
+    /// Everything can be late, lost or cut off, but the server keeps what it was told.
+    Faithful,
+    /// The server may also lose everything, or what it was told last.
+    Forgetful,
+    /// A client goes on believing for as long as the server was asked for: clocks that differ are
+    /// not allowed for.
+    Trusting,
+    /// Every fence is drawn by `INCR`, whatever happened to the counter.
+    Incrementing,
+}
+
+/// The state of one run.
+#[derive(Debug)]
+pub struct World<'a> {
+    setting: Setting,
+    entropy: Entropy,
+    /// Microseconds since the beginning.
+    now: u64,
+    store: Store,
+    disk: Snapshot,
+    clients: Vec<Client>,
+    /// Requests of connections that are gone: each may still arrive.
+    ghosts: Vec<Flight>,
+    /// What was published and has not arrived.
+    messages: Vec<(usize, String)>,
+    sides: Vec<Side>,
+    keys: Keys,
+    started: usize,
+    /// A holder that uses plain commands, until its lease ends.
+    stranger: Option<u64>,
+    /// The greatest fence of a hold that is over, and of one that nobody shared.
+    over: u64,
+    over_alone: u64,
+    /// Tokens of which nothing may be left.
+    clean: BTreeSet<String>,
+    trace: Trace,
+    sightings: &'a mut Sightings,
+}
+
+/// Runs one world to its end, and gives back what happened.
+///
+/// # Panics
+///
+/// If an invariant is violated.
+pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Trace {
+    let mut world = World::new(setting, entropy, sightings);
+    while let Some(choice) = world.entropy.choose(32) {
+        world.step(choice);
+        world.check();
+    }
+    world.finish();
+    world.trace
+}
+
+impl<'a> World<'a> {
+    fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+        let permits = |count| Side::Permits { count, limit: LIMIT };
+        let sides = match entropy.pick(3) {
+            0 => vec![Side::Exclusive],
+            1 => vec![Side::Exclusive, Side::Shared, Side::Shared],
+            _ => vec![permits(1), permits(2), permits(LIMIT)],
+        };
+        let name = LockName::new("orders").expect("a short name");
+        let mut store = Store::new();
+        store.set_clock(EPOCH);
+        // Half a per cent each way: within what is allowed for.
+        let rates = match setting {
+            Setting::Trusting => [900, 900, 900],
+            Setting::Faithful | Setting::Forgetful | Setting::Incrementing => [995, 1_000, 1_005],
+        };
+        Self {
+            setting,
+            entropy,
+            now: 0,
+            disk: store.snapshot(),
+            store,
+            clients: rates.into_iter().map(Client::new).collect(),
+            ghosts: Vec::new(),
+            messages: Vec::new(),
+            sides,
+            keys: Keys::new("", &name).expect("a plain name"),
+            started: 0,
+            stranger: None,
+            over: 0,
+            over_alone: 0,
+            clean: BTreeSet::new(),
+            trace: Trace::default(),
+            sightings,
+        }
+    }
+
+    fn step(&mut self, choice: usize) {
+        let client = self.entropy.pick(CLIENTS);
+        match choice {
+            0..=8 => self.execute_next(client),
+            9..=16 => self.deliver_next(client),
+            17..=19 => self.deliver_any_message(),
+            20..=22 => self.let_time_pass(),
+            23..=25 => self.start(client),
+            26 | 27 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
+            28 => self.cut(client),
+            29 => self.ghost_arrives(),
+            _ => self.disturb(client),
+        }
+    }
+
+    /// What nobody asked for.
+    fn disturb(&mut self, client: usize) {
+        match self.entropy.pick(8) {
+            0 => {
+                self.store.delete(self.keys.fence());
+                self.trace.note(|| "the counter is evicted".into());
+            }
+            1 => self.on_any_lock(client, "extend", |hub, lock, now| {
+                hub.extend(lock, Duration::from_millis(700), now);
+            }),
+            2 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
+            3 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
+                hub.disconnect(lock, LossReason::Revoked, now);
+            }),
+            4 => self.a_stranger_takes(),
+            5 => self.crash(client),
+            6 if self.forgets() => self.restart(),
+            _ => self.disk = self.store.snapshot(),
+        }
+    }
+
+    fn forgets(&self) -> bool {
+        matches!(self.setting, Setting::Forgetful | Setting::Incrementing)
+    }
+
+    fn start(&mut self, client: usize) {
+        if self.started == LOCKS {
+            return;
+        }
+        self.started += 1;
+        let side = self.sides[self.entropy.pick(self.sides.len())];
+        let timeout = match self.entropy.pick(4) {
+            0 => Some(Duration::ZERO),
+            1 => Some(Duration::from_millis(1_500)),
+            _ => None,
+        };
+        let lease = Duration::from_millis(LEASES[self.entropy.pick(LEASES.len())]);
+        let mut options = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
+        if self.entropy.pick(4) == 0 {
+            options = options.with_renewal(Renewal::Off);
+        }
+        let settings =
+            RedisOptions::new(Identity::new("build-7", 4242)).with_min_validity(lease / 10);
+        let settings = settings.with_extension_cadence(lease / 20);
+        let seed = Seed::from_bytes([u8::try_from(self.started).unwrap_or(0); 32]);
+        let now = self.clients[client].local(self.now);
+        let machine = ServerLock::new(self.keys.clone(), side, &options, &settings, &seed, now)
+            .expect("sensible options");
+        let mut belief = Belief::new(side, machine.token().as_str(), timeout.is_none());
+        self.end_what_expired();
+        belief.over_before = self.fence_to_exceed(side);
+        let lock = self.clients[client].hub.start(machine, belief, now);
+        self.trace.note(|| {
+            format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
+        });
+        self.settle(client);
+    }
+
+    /// The server carries out the next request of a client's connection.
+    fn execute_next(&mut self, client: usize) {
+        let Some(flight) = self.clients[client].sent.pop_front() else { return };
+        let reply = self.execute(&flight);
+        self.trace.note(|| format!("server: {:?} of {client} -> {reply:?}", flight.command.verb));
+        let answer = reply.map_err(Fault::refused);
+        self.clients[client].answers.push_back((flight.lock, flight.id, answer));
+    }
+
+    fn execute(&mut self, flight: &Flight) -> Result<[i64; 3], String> {
+        // Nothing is done in no time.
+        self.now += 1;
+        self.store.set_clock(EPOCH + self.now);
+        let client = &mut self.clients[flight.client];
+        let reply = match flight.command.verb {
+            Verb::Take { .. } => {
+                let first = !std::mem::replace(&mut client.drawn, true);
+                let lifted = first && self.setting != Setting::Incrementing;
+                let draw = if lifted { Draw::Mint } else { Draw::Increment };
+                Ok(self.store.take(&flight.command, draw))
+            }
+            _ => self.store.execute(&flight.command, &flight.client.to_string()),
+        };
+        for (inbox, text) in self.store.take_messages() {
+            let client = inbox.parse().expect("inboxes are numbers");
+            self.messages.push((client, text.to_string()));
+        }
+        reply.map_err(|error| error.to_string())
+    }
+
+    fn deliver_next(&mut self, client: usize) {
+        let now = self.clients[client].local(self.now);
+        let Some((lock, id, answer)) = self.clients[client].answers.pop_front() else { return };
+        self.trace.note(|| format!("{lock:?} of {client} hears {answer:?}"));
+        self.clients[client].hub.handle_reply(lock, id, answer, now);
+        self.settle(client);
+    }
+
+    fn deliver_any_message(&mut self) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let chosen = self.entropy.pick(self.messages.len());
+        let (client, text) = match self.entropy.pick(6) {
+            0 => self.messages[chosen].clone(),
+            1 => {
+                self.messages.swap_remove(chosen);
+                return self.trace.note(|| "a message is lost".into());
+            }
+            _ => self.messages.swap_remove(chosen),
+        };
+        self.deliver_message(client, &text);
+    }
+
+    fn deliver_message(&mut self, client: usize, text: &str) {
+        let (token, message): (&str, Message) = Message::parse(text).expect("our own form");
+        let now = self.clients[client].local(self.now);
+        let Some(lock) = self.clients[client].lock_of(token) else { return };
+        self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
+        self.clients[client].hub.message(lock, message, now);
+        self.settle(client);
+    }
+
+    fn let_time_pass(&mut self) {
+        let steps = [1_000, 30_000, 300_000, 1_000_000, 2_600_000];
+        let next = self.clients.iter().filter_map(|client| client.deadline(self.now)).min();
+        let then = match (self.entropy.pick(8), next) {
+            (choice @ 0..5, _) => self.now + steps[choice],
+            (_, Some(next)) => next,
+            (_, None) => return,
+        };
+        self.pass_until(then);
+    }
+
+    /// Nobody's deadline is passed over, but nobody need be woken at it either.
+    fn pass_until(&mut self, then: u64) {
+        self.now = self.now.max(then);
+        self.store.set_clock(EPOCH + self.now);
+        self.trace.note(|| format!("it is {} ms", self.now / 1_000));
+        for client in 0..CLIENTS {
+            // A client that sleeps on is one that a busy machine does not let run.
+            if self.entropy.happens(64) {
+                continue;
+            }
+            let now = self.clients[client].local(self.now);
+            while self.clients[client].hub.poll_due(now).is_some() {}
+            let next = self.clients[client].hub.poll_timeout();
+            assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
+            self.settle(client);
+        }
+    }
+
+    fn on_any_lock(
+        &mut self,
+        client: usize,
+        word: &str,
+        act: impl FnOnce(&mut Hub<ServerLock, Belief>, LockId, Instant),
+    ) {
+        let now = self.clients[client].local(self.now);
+        let locks: Vec<LockId> = self.clients[client].hub.locks().collect();
+        if locks.is_empty() {
+            return;
+        }
+        let lock = locks[self.entropy.pick(locks.len())];
+        self.trace.note(|| format!("{word} {lock:?} of {client}"));
+        self.note_end(client, lock, word == "release");
+        act(&mut self.clients[client].hub, lock, now);
+        self.settle(client);
+    }
+
+    /// A connection breaks: what was sent may still arrive, and nothing more is heard.
+    fn cut(&mut self, client: usize) {
+        self.trace.note(|| format!("the connection of {client} breaks"));
+        let now = self.clients[client].local(self.now);
+        let sent: Vec<Flight> = self.clients[client].sent.drain(..).collect();
+        let heard: Vec<_> = self.clients[client].answers.drain(..).collect();
+        self.clients[client].drawn = false;
+        let lost = heard.iter().map(|(lock, id, _)| (*lock, *id));
+        for (lock, id) in lost.chain(sent.iter().map(|flight| (flight.lock, flight.id))) {
+            let fault = Err(Fault::unknown("the connection broke"));
+            self.clients[client].hub.handle_reply(lock, id, fault, now);
+        }
+        self.ghosts.extend(sent);
+        self.settle(client);
+    }
+
+    fn ghost_arrives(&mut self) {
+        if !self.ghosts.is_empty() {
+            let chosen = self.entropy.pick(self.ghosts.len());
+            let flight = self.ghosts.swap_remove(chosen);
+            let reply = self.execute(&flight);
+            self.sightings.saw("a request arrived after its connection was gone");
+            self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command.verb));
+        }
+    }
+
+    fn crash(&mut self, client: usize) {
+        self.trace.note(|| format!("client {client} crashes"));
+        self.sightings.saw("a client crashed");
+        let sent = self.clients[client].sent.drain(..);
+        self.ghosts.extend(sent);
+        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
+            self.note_end(client, lock, true);
+        }
+        let rate = self.clients[client].rate;
+        self.clients[client] = Client::new(rate);
+    }
+
+    /// The server starts anew with what was on its disk, and nobody is connected.
+    fn restart(&mut self) {
+        self.trace.note(|| "the server restarts".into());
+        self.sightings.saw("the server forgot");
+        let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
+        self.store.restart_with(disk);
+        self.ghosts.clear();
+        self.messages.clear();
+        for client in 0..CLIENTS {
+            self.cut(client);
+        }
+        self.ghosts.clear();
+    }
+
+    fn a_stranger_takes(&mut self) {
+        let counted = matches!(self.sides[0], Side::Permits { .. });
+        if !counted && self.store.foreign_set_nx(self.keys.lock(), "somebody", 900) {
+            self.stranger = Some(self.now + 900_000);
+            self.trace.note(|| "a stranger takes the lock".into());
+        }
+    }
+
+    /// Never two who may both be right.
+    fn check(&mut self) {
+        let mut alone = usize::from(self.stranger.is_some_and(|until| self.now < until));
+        let (mut shared, mut permits) = (0, 0);
+        for client in &mut self.clients {
+            for belief in client.holders(self.now) {
+                match belief.side {
+                    Side::Exclusive => alone += 1,
+                    Side::Shared => shared += 1,
+                    Side::Permits { count, .. } => permits += count,
+                }
+            }
+        }
+        if self.forgets() {
+            return;
+        }
+        assert!(alone < 2, "exclusion: {alone} hold it alone");
+        assert!(alone == 0 || shared == 0, "exclusion: {shared} share what one holds alone");
+        assert!(permits <= LIMIT, "exclusion: {permits} permits of {LIMIT} are out");
+        if shared > 1 {
+            self.sightings.saw("readers share");
+        }
+        for (key, value, _) in self.store.dump() {
+            let value = format!("{value:?}");
+            let left = self.clean.iter().find(|token| value.contains(*token));
+            // A key that says whom to refuse has the token in its name.
+            assert!(left.is_none(), "cleanness: {left:?} is left at {key}: {value}");
+        }
+    }
+
+    /// A hold that its holder ends is over now, if it was not before.
+    fn note_end(&mut self, client: usize, lock: LockId, ends: bool) {
+        let now = self.clients[client].local(self.now);
+        let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
+        if let State::Held { fence, until } = belief.state
+            && (ends || now >= until)
+        {
+            if ends {
+                belief.state = State::Over;
+            }
+            self.over = self.over.max(fence);
+            if belief.is_alone() {
+                self.over_alone = self.over_alone.max(fence);
+            }
+        }
+    }
+
+    /// R23: a hold that began after another was over, and excludes it, has the greater fence.
+    fn fence_to_exceed(&self, side: Side) -> u64 {
+        match side {
+            Side::Exclusive | Side::Permits { count: LIMIT, .. } => self.over,
+            Side::Shared => self.over_alone,
+            Side::Permits { .. } => 0,
+        }
+    }
+}
