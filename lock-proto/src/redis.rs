@@ -9,6 +9,8 @@ mod keys;
 mod leaving;
 mod lock;
 mod options;
+mod quorum;
+mod redlock;
 mod refreshes;
 mod round_trip;
 mod server_lock;
@@ -20,6 +22,8 @@ pub use call::{
 pub use keys::{Keys, slot};
 pub use lock::RedisLock;
 pub use options::RedisOptions;
+pub use quorum::MAX_SERVERS;
+pub use redlock::RedLock;
 pub use round_trip::RoundTrip;
 pub use server_lock::ServerLock;
 pub use token::Token;

@@ -65,6 +65,45 @@ pub enum Verb {
         /// Refuse the token for this long: a request to take the lock may still be on its way.
         refuse_for: Option<Duration>,
     },
+    /// `vote.lua`: asks one of several servers for its vote.
+    Vote {
+        /// How much of the lock.
+        side: Side,
+        /// Only votes at one and the same ballot count together.
+        ballot: u64,
+        /// How long it is to be ours.
+        ttl: Duration,
+        /// Whether to stand in the queue.
+        wait: bool,
+        /// The place in the queue: when the waiter came, in microseconds of its own wall clock.
+        came: u64,
+    },
+    /// `vote_keep.lua`: prolongs on one of several servers what is held, and takes what is
+    /// missing there.
+    Keep {
+        /// How much of the lock.
+        side: Side,
+        /// The ballot at which it is held.
+        ballot: u64,
+        /// How long it is to stay ours.
+        ttl: Duration,
+    },
+    /// `vote_yield.lua`: gives back a vote that was not enough.
+    StepBack {
+        /// How much of the lock.
+        side: Side,
+        /// A vote at a higher ballot stays: it was given later.
+        ballot: u64,
+        /// Whether to keep the place in the queue.
+        stay: bool,
+    },
+    /// `vote_yield.lua`: gives back whatever is there, the place in the queue as well.
+    Quit {
+        /// How much of the lock.
+        side: Side,
+        /// Refuse the token for this long: a request to take the lock may still be on its way.
+        refuse_for: Option<Duration>,
+    },
 }
 
 /// How much of a lock.
@@ -134,12 +173,12 @@ pub struct Script {
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $common:literal + $file:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $($common:literal),+ + $file:literal;)*) => {
         $($(#[$doc])*
         pub(super) static $name: Script = Script {
             name: $file,
             source: concat!(
-                include_str!(concat!("lua/", $common, ".lua")),
+                $(include_str!(concat!("lua/", $common, ".lua")),)+
                 include_str!(concat!("lua/", $file, ".lua")),
             ),
         };)*
@@ -168,6 +207,12 @@ scripts! {
     PERMITS_RELEASE = "permits_common" + "permits_release";
     /// Says who holds permits.
     PERMITS_INFO = "permits_common" + "permits_info";
+    /// Asks one of several servers for its vote.
+    VOTE = "common", "vote_common" + "vote";
+    /// Prolongs or takes on one of several servers what is held.
+    VOTE_KEEP = "common", "vote_common" + "vote_keep";
+    /// Gives a vote back.
+    VOTE_YIELD = "common", "vote_common" + "vote_yield";
 }
 
 /// The words of one script call.
@@ -192,13 +237,20 @@ impl Command {
     /// Whether the answer may come as a message to the client's inbox: subscribe to it before.
     #[must_use]
     pub fn listens(&self) -> bool {
-        matches!(self.verb, Verb::Enter { wait: true, .. })
+        matches!(self.verb, Verb::Enter { wait: true, .. } | Verb::Vote { wait: true, .. })
     }
 
     /// Whether it could make the lock ours, or put us in its queue.
     #[must_use]
     pub fn takes(&self) -> bool {
-        matches!(self.verb, Verb::Take { .. } | Verb::Enter { .. })
+        match self.verb {
+            Verb::Take { .. } | Verb::Enter { .. } | Verb::Vote { .. } | Verb::Keep { .. } => true,
+            Verb::Extend { .. }
+            | Verb::Mint
+            | Verb::Leave { .. }
+            | Verb::StepBack { .. }
+            | Verb::Quit { .. } => false,
+        }
     }
 
     /// The script that does it, for a client with this `inbox`; [`Verb::Take`] needs none.
@@ -253,6 +305,43 @@ impl Command {
                 keys.extend(refuse_for.map(|_| gone()));
                 ScriptCall { script, keys, args }
             }
+            Verb::Vote { side, .. }
+            | Verb::Keep { side, .. }
+            | Verb::StepBack { side, .. }
+            | Verb::Quit { side, .. } => {
+                let (script, args) = self.ballot_call(inbox)?;
+                let mut keys = side.keys(&self.keys);
+                keys.push(gone());
+                ScriptCall { script, keys, args }
+            }
+        })
+    }
+
+    /// The script of a command to one of several servers, and its ARGV.
+    fn ballot_call(&self, inbox: &str) -> Option<(&'static Script, Vec<String>)> {
+        let token = self.token.as_str().to_string();
+        let flag = |set: bool| String::from(if set { "1" } else { "0" });
+        Some(match &self.verb {
+            Verb::Vote { side, ballot, ttl, wait, came } => {
+                let mut args = Vec::from([token, side.letter(), ballot.to_string(), millis(*ttl)]);
+                args.extend([flag(*wait), came.to_string(), millis(LIVENESS), inbox.into()]);
+                (&VOTE, args)
+            }
+            Verb::Keep { side, ballot, ttl } => {
+                (&VOTE_KEEP, [token, side.letter(), ballot.to_string(), millis(*ttl)].into())
+            }
+            Verb::StepBack { ballot, stay, .. } => {
+                (&VOTE_YIELD, [token, ballot.to_string(), flag(*stay), flag(false)].into())
+            }
+            Verb::Quit { refuse_for, .. } => {
+                let refuse = refuse_for.map_or_else(|| flag(false), millis);
+                (&VOTE_YIELD, [token, String::new(), flag(false), refuse].into())
+            }
+            Verb::Take { .. }
+            | Verb::Enter { .. }
+            | Verb::Extend { .. }
+            | Verb::Mint
+            | Verb::Leave { .. } => return None,
         })
     }
 }
@@ -273,6 +362,11 @@ impl Side {
             Self::Permits { .. } => &PERMITS_INFO,
         };
         ScriptCall { script, keys: self.keys(keys), args: Vec::new() }
+    }
+
+    /// How the scripts of votes call it.
+    fn letter(self) -> String {
+        String::from(if self == Self::Shared { "s" } else { "x" })
     }
 
     fn keys(self, keys: &Keys) -> Vec<String> {

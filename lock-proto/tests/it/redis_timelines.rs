@@ -638,7 +638,9 @@ impl Backend for ServerLock {
             Verb::Mint => "mint".into(),
             Verb::Leave { refuse_for: None, .. } => "leave".into(),
             Verb::Leave { refuse_for: Some(time), .. } => format!("leave, refused for {time:?}"),
-            vote => unreachable!("one server is never asked for {vote:?}"),
+            Verb::Vote { .. } | Verb::Keep { .. } | Verb::StepBack { .. } | Verb::Quit { .. } => {
+                unreachable!("one server is never asked to vote")
+            }
         }
     }
 

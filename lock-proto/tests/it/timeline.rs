@@ -11,7 +11,8 @@
 //! | `refused`, `not-sent`, `unknown` | a fault answers the oldest unanswered request |
 //! | anything else | a reply of the backend answers it; see [`Backend::reply`] |
 //!
-//! A reply that ends in `!` answers the newest unanswered request.
+//! A reply that ends in `!` answers the newest unanswered request; one that begins with `2:`
+//! answers that of the second server.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub(crate) trait Backend: Machine {
     fn reply(word: &str, now: Instant) -> Self::Reply;
     /// The command as the transcript shows it.
     fn describe(command: &Self::Command) -> String;
+    /// Which server the command is for.
+    fn server(_command: &Self::Command) -> usize {
+        0
+    }
     /// The message that `word` names, if it names one.
     fn message(_word: &str) -> Option<Self::Message> {
         None
@@ -62,7 +67,7 @@ pub(crate) fn at(millis: u64) -> Instant {
 struct Timeline<M: Backend> {
     machine: M,
     now: Instant,
-    unanswered: Vec<RequestId>,
+    unanswered: Vec<(RequestId, usize)>,
     transcript: String,
 }
 
@@ -119,8 +124,17 @@ impl<M: Backend> Timeline<M> {
         self.say(word);
         let (word, newest) =
             word.strip_suffix('!').map_or((word, false), |shortened| (shortened, true));
-        let position = if newest { self.unanswered.len() - 1 } else { 0 };
-        let id = self.unanswered.remove(position);
+        let (word, server) = match word.split_once(':') {
+            Some((number, word)) => (word, number.parse::<usize>().ok()),
+            None => (word, None),
+        };
+        let of_server = |number| self.unanswered.iter().position(|(_, at)| at + 1 == number);
+        let position = match server {
+            Some(number) => of_server(number).expect("this server owes an answer"),
+            None if newest => self.unanswered.len() - 1,
+            None => 0,
+        };
+        let (id, _) = self.unanswered.remove(position);
         let reply = match word {
             "refused" => Err(Fault::refused("no space left")),
             "not-sent" => Err(Fault::not_sent("too late")),
@@ -137,7 +151,7 @@ impl<M: Backend> Timeline<M> {
             if let Some(event) = self.machine.poll_event() {
                 said.push(format!("[{}]", describe_event(&event)));
             } else if let Some(Request { id, command, .. }) = self.machine.poll_request() {
-                self.unanswered.push(id);
+                self.unanswered.push((id, M::server(&command)));
                 said.push(M::describe(&command));
             } else {
                 break;

@@ -1,0 +1,123 @@
+//! What several servers say together: integer arithmetic.
+
+use core::time::Duration;
+
+use super::options::drift;
+use crate::Instant;
+
+/// The most servers that one lock may stand on.
+pub const MAX_SERVERS: usize = 9;
+
+/// How many of `servers` are more than half of them.
+pub(crate) const fn majority(servers: usize) -> usize {
+    servers / 2 + 1
+}
+
+/// Until when what a request took for `ttl` is certainly ours, if the request was handed out at
+/// `asked` (R2).
+pub(crate) fn valid_until(asked: Instant, ttl: Duration) -> Instant {
+    asked + ttl.saturating_sub(drift(ttl))
+}
+
+/// What one server has said in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// It still owes the answer to an earlier request, or was not asked: what it says does not
+    /// count.
+    Absent,
+    /// It was asked.
+    Asked,
+    /// The lock is ours.
+    Yes,
+    /// A higher ballot would make it ours.
+    Almost,
+    /// Somebody is before us, and the highest ballot it has seen.
+    No { highest: u64 },
+    /// It answered with an error.
+    Refused,
+    /// It could not be asked, or has not answered in time.
+    Silent,
+}
+
+/// What all servers have said in a round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    voices: [Voice; MAX_SERVERS],
+    servers: usize,
+}
+
+/// What follows from a tally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Open,
+    Won,
+    /// A majority would say yes to a higher ballot.
+    Almost,
+    Lost,
+}
+
+impl Tally {
+    /// Nobody has been asked.
+    pub(crate) fn new(servers: usize) -> Self {
+        Self { voices: [Voice::Absent; MAX_SERVERS], servers }
+    }
+
+    pub(crate) fn of(&self, server: usize) -> Voice {
+        self.voices[server]
+    }
+
+    pub(crate) fn set(&mut self, server: usize, voice: Voice) {
+        self.voices[server] = voice;
+    }
+
+    /// Decided as soon as the answers that are missing can't change it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let quorum = majority(self.servers);
+        let yes = self.count(|voice| voice == Voice::Yes);
+        let almost = yes + self.count(|voice| voice == Voice::Almost);
+        let asked = self.count(|voice| voice == Voice::Asked);
+        if yes >= quorum {
+            Verdict::Won
+        } else if yes + asked >= quorum {
+            Verdict::Open
+        } else if almost >= quorum {
+            Verdict::Almost
+        } else if almost + asked >= quorum {
+            Verdict::Open
+        } else {
+            Verdict::Lost
+        }
+    }
+
+    /// Whether a majority has said that the lock is another's.
+    pub(crate) fn denied(&self) -> bool {
+        self.count(|voice| matches!(voice, Voice::No { .. })) >= majority(self.servers)
+    }
+
+    /// Whether a majority has answered with errors.
+    pub(crate) fn refused(&self) -> bool {
+        self.count(|voice| voice == Voice::Refused) >= majority(self.servers)
+    }
+
+    /// Whether so few servers could answer that they could not have made a majority.
+    pub(crate) fn unreachable(&self) -> bool {
+        let answered = |voice| matches!(voice, Voice::Yes | Voice::Almost | Voice::No { .. });
+        self.count(answered) < majority(self.servers)
+    }
+
+    /// Whether one holder has a majority: one ballot stands on all of it.
+    pub(crate) fn held_by_one(&self) -> bool {
+        let quorum = majority(self.servers);
+        self.all().iter().any(|voice| {
+            matches!(voice, Voice::No { .. }) && self.count(|other| other == *voice) >= quorum
+        })
+    }
+
+    fn count(&self, counts: impl Fn(Voice) -> bool) -> usize {
+        self.all().iter().filter(|voice| counts(**voice)).count()
+    }
+
+    fn all(&self) -> &[Voice] {
+        &self.voices[..self.servers]
+    }
+}

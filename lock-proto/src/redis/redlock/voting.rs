@@ -1,0 +1,195 @@
+//! Winning a majority, or resting until the next vote.
+
+use core::time::Duration;
+
+use super::servers::Mark;
+use super::{Held, Phase, RedLock};
+use crate::redis::call::Verb;
+use crate::redis::options::{Lease, drift};
+use crate::redis::quorum::{Tally, Verdict, Voice, majority, valid_until};
+use crate::{Event, Fault, Instant, LockError};
+
+/// How often a waiter asks all servers, although nothing woke it: it stays alive in their queues,
+/// which believe in it for [`LIVENESS`](crate::redis::LIVENESS).
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often one vote is asked for again at a higher ballot.
+const CORRECTIONS: u32 = 3;
+
+impl RedLock {
+    pub(super) fn decide_voting(&mut self, now: Instant) {
+        let Phase::Voting { started, corrections } = self.phase else { return };
+        self.stop_waiting(started, self.longest_vote(started), now);
+        match self.tally.verdict() {
+            Verdict::Open => {}
+            Verdict::Won => {
+                let valid_until = valid_until(started, self.lease.ttl);
+                if now + self.lease.min_validity <= valid_until {
+                    self.acquired(valid_until, now);
+                } else {
+                    self.vote_lost(now);
+                }
+            }
+            Verdict::Almost if corrections < CORRECTIONS && self.can_vote() => {
+                self.vote(corrections + 1, now);
+            }
+            Verdict::Almost | Verdict::Lost => self.vote_lost(now),
+        }
+    }
+
+    pub(super) fn decide_resting(&mut self, now: Instant) {
+        let Phase::Resting { retry_at, stuck } = self.phase else { return };
+        let due = now >= retry_at;
+        if (due || stuck) && self.can_vote() {
+            return self.vote(0, now);
+        }
+        if due && stuck {
+            self.tally = Tally::new(self.servers.len());
+            return self.vote_lost(now);
+        }
+        if due {
+            let retry_at = (now + REFRESH).min(self.give_up_at.max(now + self.backoff_rest()));
+            self.phase = Phase::Resting { retry_at, stuck: true };
+        }
+        self.step_back(now);
+    }
+
+    pub(super) fn can_vote(&self) -> bool {
+        self.servers.idle() >= majority(self.servers.len())
+    }
+
+    /// Asks every server for its vote, at a ballot above all that were seen.
+    fn vote(&mut self, corrections: u32, now: Instant) {
+        let wall = self.born_micros.saturating_add(micros(now.since(self.born)));
+        self.ballot = wall.max(self.servers.seen() + 1).max(self.ballot + 1);
+        self.nudged = false;
+        self.refusal = None;
+        self.trouble = None;
+        let verb = Verb::Vote {
+            side: self.side,
+            ballot: self.ballot,
+            ttl: self.lease.ttl,
+            wait: self.queues(),
+            came: self.born_micros,
+        };
+        self.ask_all(&verb, self.longest_vote(now), Instant::FAR_FUTURE, now);
+        self.phase = Phase::Voting { started: now, corrections };
+    }
+
+    /// Begins a round.
+    pub(super) fn ask_all(&mut self, verb: &Verb, longest: Duration, ends: Instant, now: Instant) {
+        self.tally = Tally::new(self.servers.len());
+        for index in 0..self.servers.len() {
+            let server = self.servers.get_mut(index);
+            server.stepped_back = false;
+            let not_after = (now + server.patience(longest)).min(ends);
+            if self.servers.ask(index, verb.clone(), not_after, now) {
+                self.tally.set(index, Voice::Asked);
+            }
+        }
+    }
+
+    /// Goes on without those whose answers should be there.
+    pub(super) fn stop_waiting(&mut self, started: Instant, longest: Duration, now: Instant) {
+        for index in 0..self.servers.len() {
+            let server = self.servers.get_mut(index);
+            if self.tally.of(index) == Voice::Asked && now >= started + server.patience(longest) {
+                server.was_silent();
+                self.tally.set(index, Voice::Silent);
+            }
+        }
+    }
+
+    /// When the next of those who were asked should have answered.
+    pub(super) fn patience_ends(&self, started: Instant, longest: Duration) -> Option<Instant> {
+        let asked = self.servers.all().filter(|(index, _)| self.tally.of(*index) == Voice::Asked);
+        asked.map(|(_, server)| started + server.patience(longest)).min()
+    }
+
+    /// No answer is waited for longer than a vote can still be won, or than the caller waits.
+    pub(super) fn longest_vote(&self, started: Instant) -> Duration {
+        let Lease { ttl, min_validity, .. } = self.lease;
+        let winnable = ttl.saturating_sub(drift(ttl)).saturating_sub(min_validity);
+        winnable.min(self.give_up_at.since(started))
+    }
+
+    /// Whether to stand in the queues. Who can't reach a majority would only keep others out.
+    fn queues(&self) -> bool {
+        self.budget.waits() && self.unreachable_since.is_none()
+    }
+
+    fn acquired(&mut self, valid_until: Instant, now: Instant) {
+        let fence = Some(self.ballot).filter(|_| self.fencing);
+        self.events.push(Event::Acquired { valid_until: Some(valid_until), fence });
+        let repair_at = now + self.backoff.rest(0, &mut self.jitter);
+        self.phase = Phase::Held(Held::new(self.lease.terms.clone(), valid_until, repair_at, now));
+        self.decide(now);
+    }
+
+    fn vote_lost(&mut self, now: Instant) {
+        self.servers.discard_unsent();
+        if self.tally.unreachable() {
+            self.unreachable_since.get_or_insert(now);
+        } else {
+            self.unreachable_since = None;
+        }
+        // What fails for as long as a lease fails for ever.
+        let hopeless =
+            self.unreachable_since.is_some_and(|since| now.since(since) >= self.lease.ttl);
+        if self.tally.refused()
+            && let Some(refusal) = self.refusal.take()
+        {
+            self.fail(LockError::Backend(refusal), now);
+        } else if !self.budget.waits() || now >= self.give_up_at || hopeless {
+            let error = self.out_of_time();
+            self.fail(error, now);
+        } else if self.nudged && self.can_vote() {
+            self.vote(0, now);
+        } else {
+            let rest = if self.tally.held_by_one() {
+                self.jitter.between(REFRESH - REFRESH / 10, REFRESH)
+            } else {
+                self.backoff_rest()
+            };
+            self.tries += 1;
+            let retry_at = (now + rest).min(self.give_up_at);
+            self.phase = Phase::Resting { retry_at, stuck: self.nudged };
+            self.step_back(now);
+        }
+    }
+
+    fn backoff_rest(&mut self) -> Duration {
+        self.backoff.rest(self.tries, &mut self.jitter).min(REFRESH)
+    }
+
+    fn out_of_time(&mut self) -> LockError {
+        if self.unreachable_since.is_none() {
+            return self.budget.timed_out();
+        }
+        let fault = self.trouble.take().or_else(|| self.refusal.take());
+        LockError::Connection(fault.unwrap_or_else(|| {
+            Fault::unknown("too few of the servers answered in time to make a majority")
+        }))
+    }
+
+    /// Gives back every vote that was got, at once: it keeps others from winning.
+    fn step_back(&mut self, now: Instant) {
+        let stay = self.queues();
+        let verb = Verb::StepBack { side: self.side, ballot: self.ballot, stay };
+        for index in 0..self.servers.len() {
+            let server = self.servers.get_mut(index);
+            let in_the_way = match server.mark() {
+                Mark::Nothing => false,
+                Mark::Place => !stay,
+                Mark::Lock => true,
+            };
+            if in_the_way && server.is_idle() && !server.stepped_back {
+                server.stepped_back = true;
+                self.servers.ask(index, verb.clone(), now + REFRESH, now);
+            }
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,227 @@
+//! What goes wrong on several servers.
+
+use expect_test::expect;
+use lock_proto::{AcquireOptions, Event, Fault, Instant, Machine as _};
+
+use crate::redlock::{one_try, three, within_ten_seconds};
+use crate::timeline::{check, ms};
+
+#[test]
+fn a_majority_that_refuses_is_an_error_at_once() {
+    check(
+        three(AcquireOptions::new()),
+        "1:refused 2:yes 3:refused 2:done 1:refused 3:done",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:refused
+            0.000    2:yes
+            0.000    3:refused    [failed: no space left], 1: quit, 2: quit, 3: quit
+            0.000    2:done
+            0.000    1:refused
+            0.000    3:done       [closed, not clean]
+        "#]],
+    );
+}
+
+#[test]
+fn a_minority_that_refuses_does_no_harm() {
+    check(
+        three(one_try()),
+        "1:refused 2:yes 3:yes",
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:refused
+        0.000    2:yes
+        0.000    3:yes        [acquired until 29.698s with fence 1000000]
+    "#]],
+    );
+}
+
+#[test]
+fn a_single_try_without_a_majority_says_so() {
+    check(
+        three(one_try()),
+        "1:not-sent 2:not-sent 3:yes 3:done",
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:not-sent
+        0.000    2:not-sent   [failed: too late]
+        0.000    3:yes        3: quit
+        0.000    3:done       [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_wait_that_ends_without_a_majority_says_so() {
+    let options = AcquireOptions::new().with_timeout(ms(30));
+    check(
+        three(options),
+        "1:not-sent 2:not-sent 3:no next 3:done 1:not-sent 2:not-sent next 1:not-sent 2:not-sent 3:no \
+         next 1:not-sent 2:not-sent 3:no",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:not-sent
+            0.000    2:not-sent
+            0.000    3:no         3: step back@1000000, leave
+            5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once
+            5.464    3:done
+            5.464    1:not-sent
+            5.464    2:not-sent
+            19.941   Retry        1: vote@1019941, at once, 2: vote@1019941, at once, 3: vote@1019941, at once
+            19.941   1:not-sent
+            19.941   2:not-sent
+            19.941   3:no
+            30.000   Retry        1: vote@1030000, at once, 2: vote@1030000, at once, 3: vote@1030000, at once
+            30.000   1:not-sent
+            30.000   2:not-sent   [failed: too late]
+            30.000   3:no         [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn waiting_for_ever_ends_when_no_majority_was_there_for_a_whole_lease() {
+    let options = AcquireOptions::new().with_ttl(ms(200));
+    let deaf = "1:not-sent 2:not-sent 3:not-sent next ";
+    check(
+        three(options),
+        deaf.repeat(6).trim_end_matches("next "),
+        expect![[r#"
+        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+        0.000    1:not-sent
+        0.000    2:not-sent
+        0.000    3:not-sent
+        5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
+        5.464    1:not-sent
+        5.464    2:not-sent
+        5.464    3:not-sent
+        19.941   Retry        1: vote@1019941, at once, 2: vote@1019941, at once, 3: vote@1019941, at once
+        19.941   1:not-sent
+        19.941   2:not-sent
+        19.941   3:not-sent
+        46.493   Retry        1: vote@1046493, at once, 2: vote@1046493, at once, 3: vote@1046493, at once
+        46.493   1:not-sent
+        46.493   2:not-sent
+        46.493   3:not-sent
+        113.297  Retry        1: vote@1113297, at once, 2: vote@1113297, at once, 3: vote@1113297, at once
+        113.297  1:not-sent
+        113.297  2:not-sent
+        113.297  3:not-sent
+        240.963  Retry        1: vote@1240963, at once, 2: vote@1240963, at once, 3: vote@1240963, at once
+        240.963  1:not-sent
+        240.963  2:not-sent   [failed: too late]
+        240.963  3:not-sent   [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn servers_that_never_answer_end_a_wait_all_the_same() {
+    let options = AcquireOptions::new().with_timeout(ms(300));
+    check(
+        three(options),
+        "next next next",
+        expect![[r#"
+        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+        50.000   Retry
+        55.464   Retry
+        300.000  Retry        [failed: too few of the servers answered in time to make a majority]
+    "#]],
+    );
+}
+
+#[test]
+fn a_vote_whose_answer_was_lost_may_still_come_and_is_refused_then() {
+    // R5: the server says that nothing of ours is there, and something may still come.
+    check(
+        three(one_try()),
+        "1:unknown 2:yes 3:yes release 1:done 2:done 3:done",
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:unknown
+        0.000    2:yes
+        0.000    3:yes        [acquired until 29.698s with fence 1000000]
+        0.000    release      1: quit, refused for 30s, 2: quit, 3: quit
+        0.000    1:done
+        0.000    2:done
+        0.000    3:done       [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn what_was_lost_longer_than_a_lease_ago_is_no_longer_feared() {
+    let options = one_try().with_ttl(ms(300));
+    check(
+        three(options),
+        "1:unknown 2:yes 3:yes next 1:kept next 1:kept 2:kept 3:kept next 1:kept 2:kept 3:kept \
+         next 1:kept 2:kept 3:kept next 1:kept 2:kept 3:kept release 1:done 2:done 3:done",
+        expect![[r#"
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:unknown
+            0.000    2:yes
+            0.000    3:yes        [acquired until 0.295s with fence 1000000]
+            5.464    Renewal      1: keep@1000000 for 300ms
+            5.464    1:kept
+            95.000   Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
+            95.000   1:kept
+            95.000   2:kept       [extended until Some(0.390s)]
+            95.000   3:kept
+            190.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
+            190.000  1:kept
+            190.000  2:kept       [extended until Some(0.485s)]
+            190.000  3:kept
+            285.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
+            285.000  1:kept
+            285.000  2:kept       [extended until Some(0.580s)]
+            285.000  3:kept
+            380.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
+            380.000  1:kept
+            380.000  2:kept       [extended until Some(0.675s)]
+            380.000  3:kept
+            380.000  release      1: quit, 2: quit, 3: quit
+            380.000  1:done
+            380.000  2:done
+            380.000  3:done       [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_not_handed_out_before_the_release_is_never_asked() {
+    let mut lock = three(within_ten_seconds());
+    let first = lock.poll_request();
+    assert!(first.is_some());
+    lock.release(Instant::ZERO);
+    assert!(lock.poll_request().is_none());
+    let fault = Fault::not_sent("too late");
+    lock.handle_reply(first.unwrap().id, Err(fault), Instant::ZERO);
+    assert!(matches!(lock.poll_event(), Some(Event::Closed { clean: true })));
+}
+
+#[test]
+fn nonsense_is_no_answer() {
+    check(
+        three(one_try()),
+        "1:garbage 2:gone 3:yes 3:done",
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:garbage
+        0.000    2:gone       [failed: the server answered nonsense], 1: quit, refused for 30s, 2: quit, refused for 30s
+        0.000    3:yes        3: quit
+        0.000    3:done
+    "#]],
+    );
+    // Greater numbers are not exact in Lua.
+    check(
+        three(one_try()),
+        "1:no@9007199254740992 2:yes 3:yes",
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:no@9007199254740992
+        0.000    2:yes
+        0.000    3:yes        [acquired until 29.698s with fence 1000000]
+    "#]],
+    );
+}
