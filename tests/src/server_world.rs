@@ -209,20 +209,19 @@ impl<'a> World<'a> {
         self.now += 1;
         self.store.set_clock(EPOCH + self.now);
         let client = &mut self.clients[flight.client];
-        let reply = match flight.command.verb {
-            Verb::Take { .. } => {
-                let first = !std::mem::replace(&mut client.drawn, true);
-                let lifted = first && self.setting != Setting::Incrementing;
-                let draw = if lifted { Draw::Mint } else { Draw::Increment };
-                Ok(self.store.take(&flight.command, draw))
-            }
-            _ => self.store.execute(&flight.command, &flight.client.to_string()),
+        let reply = if let Verb::Take { .. } = flight.command.verb {
+            let first = !std::mem::replace(&mut client.drawn, true);
+            let lifted = first && self.setting != Setting::Incrementing;
+            let draw = if lifted { Draw::Mint } else { Draw::Increment };
+            Ok(self.store.take(&flight.command, draw))
+        } else {
+            self.store.execute(&flight.command, &flight.client.to_string())
         };
         for (inbox, text) in self.store.take_messages() {
             let client = inbox.parse().expect("inboxes are numbers");
             self.messages.push((client, text.to_string()));
         }
-        reply.map_err(|error| error.to_string())
+        reply
     }
 
     fn deliver_next(&mut self, client: usize) {

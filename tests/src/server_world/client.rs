@@ -141,10 +141,8 @@ impl World<'_> {
             Event::Warned { .. } => self.sightings.saw("a warning"),
             Event::Lost(reason) => {
                 belief.state = State::Over;
-                self.sightings.saw(match reason {
-                    LossReason::Expired => "a lease ran out",
-                    _ => "a lock was revoked",
-                });
+                let expired = *reason == LossReason::Expired;
+                self.sightings.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
             }
             Event::Closed { clean } => {
                 let token = belief.token.clone();
@@ -154,7 +152,9 @@ impl World<'_> {
                 }
             }
             Event::Failed(_) => belief.state = State::Over,
-            event => panic!("M4: {event:?}"),
+            event @ (Event::Acquired { .. } | Event::Extended { .. } | _) => {
+                panic!("M4: {event:?}")
+            }
         }
     }
 
