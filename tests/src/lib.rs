@@ -8,6 +8,8 @@ pub mod memory_world;
 #[cfg(target_os = "linux")]
 pub mod redis;
 pub mod redis_model;
+#[cfg(target_os = "linux")]
+pub mod redis_twin;
 pub mod seeds;
 pub mod server_world;
 pub mod service;

@@ -225,6 +225,14 @@ impl Store {
     }
 }
 
+impl Snapshot {
+    /// These keys.
+    #[must_use]
+    pub fn of(entries: BTreeMap<Arc<str>, Entry>) -> Self {
+        Self { entries }
+    }
+}
+
 impl Answer {
     fn numbers<const N: usize>(numbers: [i64; N]) -> Vec<Self> {
         numbers.map(Self::Number).into()

@@ -1,0 +1,172 @@
+//! Random calls to a real server and to the model of its scripts.
+
+use std::time::Duration;
+
+use lock_proto::redis::{Command, Keys, Side, Token, Verb};
+use lock_tests::entropy::Entropy;
+use lock_tests::redis_model::{Answer, Draw};
+use lock_tests::redis_twin::{Seen, Step, Twin};
+
+use super::{keys, token};
+
+/// How many calls are made if `LOCK_DIFFERENTIAL_CALLS` doesn't say.
+const CALLS: u64 = 10_000;
+/// How many calls are made before everything is deleted.
+const RUN: usize = 250;
+/// How many bytes choose one step.
+const BYTES: usize = 16;
+
+const TTLS_MS: [u64; 5] = [100, 1000, 3000, 9000, 30_000];
+const PAUSES_MS: [i64; 8] = [1, 90, 700, 1100, 2600, 3100, 12_000, 61_000];
+const LIMITS: [u32; 3] = [1, 3, 4];
+
+#[test]
+fn the_model_does_what_the_server_does() {
+    let calls = std::env::var("LOCK_DIFFERENTIAL_CALLS")
+        .map_or(CALLS, |text| text.parse().expect("LOCK_DIFFERENTIAL_CALLS is a number"));
+    let mut twin = Twin::start();
+    let mut seen = Sightings::default();
+    let mut seed = 0;
+    while twin.compared().0 < calls {
+        run(&mut twin, seed, &mut seen);
+        seed += 1;
+    }
+    let (compared, unclear) = twin.compared();
+    assert!(unclear * 50 < compared, "{unclear} of {compared} calls met a deadline");
+    assert!(seen.all(), "too little happened: {seen:?}");
+}
+
+/// What must have been met, or the calls prove nothing.
+#[derive(Debug, Default)]
+struct Sightings {
+    granted: bool,
+    refused: bool,
+    told_one: bool,
+    told_many: bool,
+    wrong_type: bool,
+}
+
+impl Sightings {
+    fn add(&mut self, seen: &Seen) {
+        match &seen.answer {
+            Ok(words) => {
+                self.granted |= matches!(words[..], [Answer::Number(1), Answer::Number(2..), _]);
+                self.refused |= words.first() == Some(&Answer::Number(-1));
+            }
+            Err(error) => self.wrong_type |= error.starts_with("WRONGTYPE"),
+        }
+        self.told_one |= seen.messages.len() == 1;
+        self.told_many |= seen.messages.len() > 1;
+    }
+
+    fn all(&self) -> bool {
+        self.granted && self.refused && self.told_one && self.told_many && self.wrong_type
+    }
+}
+
+/// Makes the calls of one seed.
+fn run(twin: &mut Twin, seed: u64, seen: &mut Sightings) {
+    twin.flush();
+    let cast = Cast::new();
+    let mut entropy = Entropy::from_seed(seed, RUN * BYTES);
+    let mut steps = Vec::new();
+    while let Some(step) = cast.step(&mut entropy) {
+        steps.push(step);
+        match twin.run(steps.last().expect("one was pushed")) {
+            Ok(outcome) => seen.add(&outcome),
+            Err(difference) => {
+                let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
+                panic!("seed {seed} fails after\n{}\n{difference}", steps.join("\n"));
+            }
+        }
+    }
+}
+
+/// Who takes part.
+struct Cast {
+    locks: Vec<Keys>,
+    semaphores: Vec<Keys>,
+    tokens: Vec<Token>,
+}
+
+impl Cast {
+    fn new() -> Self {
+        Self {
+            locks: ["a", "{b}:1"].map(keys).into(),
+            semaphores: ["s", "t"].map(keys).into(),
+            tokens: (0..6).map(token).collect(),
+        }
+    }
+
+    fn step(&self, entropy: &mut Entropy) -> Option<Step> {
+        let roll = entropy.choose(256)?;
+        let counted = entropy.pick(3) == 0;
+        let of_its_kind = if counted { &self.semaphores } else { &self.locks };
+        let others = if counted { &self.locks } else { &self.semaphores };
+        let mixed = entropy.happens(4);
+        let keys = choose(entropy, if mixed { others } else { of_its_kind });
+        Some(match roll {
+            0..200 => self.ask(keys, counted, entropy),
+            200..235 => Step::Age(*choose(entropy, &PAUSES_MS)),
+            235..239 => Step::Call(side(counted, entropy).info(keys)),
+            239..249 => self.stranger(keys, counted, entropy),
+            249..254 => Step::Delete(any_key(keys, entropy)),
+            _ if entropy.pick(3) > 0 => Step::spoil_with_text(keys.fence(), "nonsense"),
+            _ => Step::spoil_with_hash(&any_key(keys, entropy)),
+        })
+    }
+
+    fn ask(&self, keys: &Keys, counted: bool, entropy: &mut Entropy) -> Step {
+        let token = choose(entropy, &self.tokens);
+        let ttl = Duration::from_millis(*choose(entropy, &TTLS_MS));
+        let side = side(counted, entropy);
+        let verb = match entropy.pick(16) {
+            0 if !counted => Verb::Take { ttl, fencing: entropy.pick(4) > 0 },
+            1 if !counted => Verb::Mint,
+            0..9 => {
+                let stamp = entropy.pick(4) as u64;
+                Verb::Enter { side, ttl, wait: entropy.pick(4) > 0, stamp }
+            }
+            9..11 => Verb::Extend { side, ttl },
+            _ => {
+                let refuse_for = (entropy.pick(4) == 0).then_some(ttl);
+                Verb::Leave { side, refuse_for }
+            }
+        };
+        let draw = if entropy.pick(3) == 0 { Draw::Mint } else { Draw::Increment };
+        let inbox = format!("dlock:inbox:{}", entropy.pick(3));
+        Step::Ask { command: Command::new(0, keys, token, verb), inbox, draw }
+    }
+
+    fn stranger(&self, keys: &Keys, counted: bool, entropy: &mut Entropy) -> Step {
+        let value = format!("web-1_4711_{}", entropy.pick(3));
+        let ttl_ms = choose(entropy, &TTLS_MS).cast_signed();
+        let key = keys.lock().to_owned();
+        match entropy.pick(2) {
+            _ if counted => {
+                let limit = *choose(entropy, &LIMITS) as usize;
+                Step::Permit { key, member: value, limit, ttl_ms }
+            }
+            0 => Step::Set { key, value, ttl_ms },
+            _ => Step::CompareDelete { key, value },
+        }
+    }
+}
+
+fn side(counted: bool, entropy: &mut Entropy) -> Side {
+    if counted {
+        let limit = *choose(entropy, &LIMITS);
+        return Side::Permits { count: 1 + entropy.pick(limit as usize) as u32, limit };
+    }
+    if entropy.pick(5) < 2 { Side::Exclusive } else { Side::Shared }
+}
+
+fn any_key(keys: &Keys, entropy: &mut Entropy) -> String {
+    let all =
+        [keys.lock(), keys.fence(), keys.waiting(), keys.writers(), keys.queue(), keys.readers()];
+    (*choose(entropy, &all)).into()
+}
+
+fn choose<'a, T>(entropy: &mut Entropy, from: &'a [T]) -> &'a T {
+    &from[entropy.pick(from.len())]
+}
