@@ -169,6 +169,11 @@ pub(crate) struct Lease {
     pub(crate) min_validity: Duration,
 }
 
+/// For how long a lease of `ttl` is believed in: for nothing, if it is too short for that.
+pub(crate) fn trusted(ttl: Duration) -> Duration {
+    ttl.saturating_sub(drift(ttl))
+}
+
 /// How much sooner we take a lease of `ttl` for over than the server may.
 pub(crate) fn drift(ttl: Duration) -> Duration {
     ttl * DRIFT_PER_CENT / 100 + DRIFT_FLOOR

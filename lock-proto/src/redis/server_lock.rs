@@ -5,13 +5,13 @@ use core::time::Duration;
 use super::call::{CLAIM, Command, Message, Reply, Side, Verb};
 use super::keys::Keys;
 use super::leaving::Leaving;
-use super::options::{Lease, RedisOptions, drift};
+use super::options::{Lease, RedisOptions, trusted};
 use super::refreshes::Refreshes;
 use super::token::Token;
 use crate::event::Events;
 use crate::lease::{Due, Hold};
 use crate::machine::RequestIds;
-use crate::options::Budget;
+use crate::options::{Budget, TTL};
 use crate::outbox::Outbox;
 use crate::{
     AcquireOptions, Backoff, Deadline, Event, Fault, FaultKind, Instant, Jitter, LockError,
@@ -293,7 +293,7 @@ impl ServerLock {
                 self.won(*valid_until, minted.unsigned_abs(), now);
             }
             (Errand::Take | Errand::Enter, 1) => {
-                let valid_until = asked.sent + (self.lease.ttl - drift(self.lease.ttl));
+                let valid_until = asked.sent + trusted(self.lease.ttl);
                 // R6: an unlikely number is no fence, and neither is the lack of one.
                 if self.fencing && fence < PLAUSIBLE && matches!(asked.errand, Errand::Take) {
                     return self.ask(Verb::Mint, Errand::Mint { valid_until }, now);
@@ -366,7 +366,7 @@ impl ServerLock {
         };
         match reply {
             Ok([1, ..]) if alive => {
-                let valid_until = asked.sent + (ttl - drift(ttl));
+                let valid_until = asked.sent + trusted(ttl);
                 held.hold.prolong(Some(valid_until), automatic, now);
                 if held.wanted.is_none_or(|wanted| wanted.automatic) {
                     held.wanted = None;
@@ -536,7 +536,7 @@ impl Machine for ServerLock {
         match &mut self.phase {
             Phase::Wanting(wish) => {
                 let claimed = self.refreshes.sent(message.stamp, now);
-                let valid_until = claimed.map(|sent| sent + (CLAIM - drift(CLAIM)));
+                let valid_until = claimed.map(|sent| sent + trusted(CLAIM));
                 match valid_until.filter(|until| now < *until && now < wish.give_up_at) {
                     Some(until) => {
                         let terms = self.lease.terms.clone();
@@ -560,6 +560,8 @@ impl Machine for ServerLock {
 
     fn extend(&mut self, ttl: Duration, now: Instant) {
         if let Phase::Held(held) = &mut self.phase {
+            // The server takes no longer one.
+            let ttl = ttl.min(TTL.1);
             held.wanted = Some(Extension { ttl, automatic: false, at: now });
         }
         self.decide(now);

@@ -501,6 +501,23 @@ fn an_extension_by_hand_waits_for_the_question_before_it() {
 }
 
 #[test]
+fn extensions_of_any_length_are_asked_for() {
+    // A lease that is shorter than the drift of clocks once ended in a panic.
+    check(
+        mutex(AcquireOptions::new()),
+        "set extend=1ms yes extend=9000000000s yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    set          [acquired until 29.698s with fence 1700000000000000]
+            0.000    extend=1ms   extend to 1ms
+            0.000    yes          [extended until Some(29.698s)]
+            0.000    extend=9000000000s extend to 2147483.647s
+            0.000    yes          [extended until Some(2126008.808s)]
+        "#]],
+    );
+}
+
+#[test]
 fn a_release_that_fails_is_tried_again_for_a_while() {
     check(
         mutex(AcquireOptions::new()),
