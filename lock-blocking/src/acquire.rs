@@ -6,14 +6,16 @@ use lock_engine::{Target, tried};
 use lock_proto::{AcquireOptions, Demand, LockError};
 
 use crate::LockHandle;
-use crate::wait::wait;
+use crate::wait::{starting, wait};
 
 pub(crate) fn acquire_with(
     target: &Target,
     demand: Demand,
     options: &AcquireOptions,
 ) -> Result<LockHandle, LockError> {
-    let attended = target.start(demand, options)?;
+    // A single try waits for its answer, however late that comes.
+    let timeout = options.timeout().filter(|timeout| !timeout.is_zero());
+    let attended = starting(timeout, || target.start(demand, options))?;
     let fence = wait(|cx| attended.poll_acquired(cx))?;
     Ok(LockHandle::new(attended, fence))
 }

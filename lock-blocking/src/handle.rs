@@ -1,12 +1,12 @@
 //! A lock that is held.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock_engine::{Attended, Loss};
 use lock_proto::{LockError, LossReason};
 
-use crate::wait::{wait, wait_for};
+use crate::wait::{starting, wait, wait_for};
 
 /// How long a drop waits for a release that another thread finishes.
 const LONGEST_DROP: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ impl LockHandle {
     ///
     /// [`LockError::LockLost`] if it is not ours any more.
     pub fn extend(&self, ttl: Duration) -> Result<(), LockError> {
-        self.attended.extend(ttl);
+        starting(None, || self.attended.extend(ttl));
         wait(|cx| self.attended.poll_extended(cx))
     }
 
@@ -76,16 +76,18 @@ impl LockHandle {
     ///
     /// [`LockError::LockLost`] if it was lost before: somebody else may have held it meanwhile.
     pub fn release(self) -> Result<(), LockError> {
-        self.attended.release();
+        starting(None, || self.attended.release());
         wait(|cx| self.attended.poll_closed(cx))
     }
 }
 
 impl Drop for LockHandle {
     fn drop(&mut self) {
-        self.attended.release();
-        // The background thread may be looking at the lock; then it finishes the release.
-        let _ = wait_for(LONGEST_DROP, |cx| self.attended.poll_closed(cx));
+        let started = Instant::now();
+        starting(Some(LONGEST_DROP), || self.attended.release());
+        // Another thread may be looking at the lock; then it finishes the release.
+        let left = LONGEST_DROP.saturating_sub(started.elapsed());
+        let _ = wait_for(left, |cx| self.attended.poll_closed(cx));
     }
 }
 

@@ -11,6 +11,8 @@ mod wait;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "redis")]
+mod redis;
 
 pub use handle::{LockHandle, LostToken};
 pub use lock::Lock;
@@ -21,6 +23,8 @@ pub use semaphore::Semaphore;
 
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
 pub use lock_proto::{
@@ -36,4 +40,6 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
+    #[cfg(feature = "redis")]
+    pub use crate::RedisLockProvider;
 }

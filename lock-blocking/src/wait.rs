@@ -23,6 +23,18 @@ thread_local! {
     static WAKER: OnceCell<Waker> = const { OnceCell::new() };
 }
 
+/// Runs `start`, whose caller waits for at most `timeout` for what comes of it, or for ever: what it
+/// starts may be finished on this thread at once.
+pub(crate) fn starting<T>(timeout: Option<Duration>, start: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "redis")]
+    return crate::redis::errand(timeout, start);
+    #[cfg(not(feature = "redis"))]
+    {
+        let _ = timeout;
+        start()
+    }
+}
+
 /// Waits until `poll` is ready.
 pub(crate) fn wait<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
     let waker = this_thread();

@@ -17,6 +17,8 @@ mod redis_blocking;
 #[cfg(target_os = "linux")]
 mod redis_scripts;
 #[cfg(target_os = "linux")]
+mod redis_blocking;
+#[cfg(target_os = "linux")]
 mod redis_servers;
 mod server_world;
 mod sim;

@@ -1,0 +1,250 @@
+//! Locks on Redis for plain threads: what depends on how threads talk to servers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_blocking::{Lock, LockError, LockProvider, RedisLockProvider};
+use lock_tests::redis::{Mode, PATIENCE, Proxy, Server, ServerOptions, eventually};
+
+/// How long a server may be silent in these tests.
+const SILENCE: Duration = Duration::from_millis(300);
+/// Far more than a loaded machine needs for what takes no time, far less than what is awaited.
+const SOON: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_lock_that_is_free_costs_two_commands_and_one_script() {
+    let server = Server::start();
+    let lock = provider(&server.url()).create_lock("a");
+    let first = lock.acquire(None).unwrap();
+    let first_fence = first.fence();
+    first.release().unwrap();
+
+    server.reset_statistics();
+    let handle = lock.acquire(None).unwrap();
+    assert!(handle.fence() > first_fence, "{:?} after {first_fence:?}", handle.fence());
+    assert!(handle.is_valid());
+    handle.release().unwrap();
+
+    let sent = server.commands_sent();
+    assert_eq!(of(&sent, ["set", "incr", "evalsha", "publish"]), [1, 1, 1, 0], "{sent:?}");
+}
+
+#[test]
+fn a_waiter_is_let_in_by_the_message_of_who_releases() {
+    let server = Server::start();
+    let lock = provider(&server.url()).create_lock("a");
+    let other = provider(&server.url()).create_lock("a");
+    let held = lock.acquire(None).unwrap();
+    let waiting = thread::spawn(move || {
+        let handle = other.acquire(Some(PATIENCE)).unwrap();
+        (handle.fence(), Instant::now())
+    });
+    wait_for_waiters(&lock, 1);
+    let (fence, released) = (held.fence(), Instant::now());
+    held.release().unwrap();
+    let (next_fence, let_in) = waiting.join().unwrap();
+    assert!(next_fence > fence);
+    // Without the message it would have been let in when it asked again, about a second later.
+    assert!(let_in - released < SOON, "{:?}", let_in - released);
+}
+
+#[test]
+fn a_server_that_answers_nothing_costs_no_more_than_the_time_out() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let lock = provider(&proxy.url()).create_lock("a");
+    proxy.set(Mode::BlackHole);
+    check_in_time(Duration::from_millis(200), || connection_error(&lock, 200));
+
+    proxy.set(Mode::Pass);
+    proxy.cut();
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    proxy.set(Mode::BlackHole);
+    for timeout in [50, 700] {
+        check_in_time(Duration::from_millis(timeout), || connection_error(&lock, timeout));
+    }
+}
+
+#[test]
+fn a_single_try_waits_no_longer_than_a_server_may_be_silent() {
+    let server = Server::start();
+    let lock = provider(&server.url()).create_lock("a");
+    lock.acquire(None).unwrap().release().unwrap();
+    server.pause();
+    check_in_time(SILENCE, || {
+        let error = lock.try_acquire().unwrap_err();
+        assert!(matches!(error, LockError::Connection(_)), "{error:?}");
+    });
+    server.resume();
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+}
+
+#[test]
+fn locks_are_had_again_when_a_killed_server_is_back() {
+    let server = ServerOptions::new().with_append_only().start();
+    let lock = provider(&server.url()).create_lock("a");
+    let first = lock.acquire(None).unwrap();
+    let fence = first.fence();
+    first.release().unwrap();
+
+    server.kill();
+    let waiting = {
+        let lock = lock.clone();
+        thread::spawn(move || lock.acquire(Some(PATIENCE)).unwrap().fence())
+    };
+    let error = lock.try_acquire().unwrap_err();
+    assert!(matches!(error, LockError::Connection(_)), "{error:?}");
+    server.restart();
+    assert!(waiting.join().unwrap() > fence);
+}
+
+#[test]
+fn a_hold_survives_a_lost_connection_and_a_waiter_hears_again() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let (lock, other) = (provider(&server.url()), provider(&proxy.url()));
+    let (lock, other) = (lock.create_lock("a"), other.create_lock("a"));
+    let held = lock.acquire(None).unwrap();
+    let waiting = thread::spawn(move || other.acquire(Some(PATIENCE)).map(drop));
+    wait_for_waiters(&lock, 1);
+    let listening = || server.clients().iter().filter(|client| client.subscriptions > 0).count();
+    proxy.cut();
+    eventually("another subscription", || (listening() == 1).then_some(()));
+    assert!(held.is_valid());
+    held.release().unwrap();
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_handle_that_is_dropped_leaves_nothing_on_the_server() {
+    let server = Server::start();
+    let provider = provider(&server.url());
+    drop(provider.create_lock("a").acquire(None).unwrap());
+    assert_eq!(keys(&server, "a"), 0);
+    let permits = provider.create_semaphore("b", 3);
+    drop(permits.acquire(Some(PATIENCE)).unwrap());
+    assert!(!permits.is_locked().unwrap());
+}
+
+#[test]
+fn a_drop_does_not_wait_for_ever_for_a_paused_server() {
+    let server = Server::start();
+    let handle = provider(&server.url()).create_lock("a").acquire(None).unwrap();
+    server.pause();
+    check_in_time(Duration::from_secs(1), || drop(handle));
+    server.resume();
+}
+
+#[test]
+fn threads_of_one_provider_take_turns_and_share_a_connection() {
+    const THREADS: usize = 32;
+    const TURNS: usize = 10;
+    let server = Server::start();
+    let provider = provider(&server.url());
+    let (inside, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let lock = provider.create_lock("a");
+                for _ in 0..TURNS {
+                    let handle = lock.acquire(Some(PATIENCE)).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
+                    handle.release().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(turns.into_inner(), THREADS * TURNS);
+    // One that is talked on, and one that listens.
+    assert_eq!(server.clients().len(), 2, "{:?}", server.clients());
+}
+
+#[test]
+fn what_many_threads_ask_at_once_is_written_in_one_piece() {
+    const THREADS: usize = 64;
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let provider = provider(&proxy.url());
+    provider.create_lock("first").acquire(None).unwrap().release().unwrap();
+    // One after another they would take 64 times as long, and their time would be over.
+    proxy.delay(Duration::from_millis(50), Duration::from_millis(50));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let lock = provider.create_lock(&format!("lock {thread}"));
+            scope.spawn(move || lock.acquire(Some(PATIENCE)).unwrap().release().unwrap());
+        }
+    });
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn wrong_credentials_are_an_error_at_once() {
+    let server = ServerOptions::new().with_password("secret").start();
+    provider(&server.url()).create_lock("a").acquire(None).unwrap().release().unwrap();
+    let url = format!("redis://:guess@{}", server.address());
+    let error = provider(&url).create_lock("a").acquire(Some(PATIENCE)).unwrap_err();
+    assert!(matches!(error, LockError::Backend(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("guess"), "{error:?}");
+}
+
+#[test]
+fn scripts_that_a_server_forgot_are_told_again() {
+    let server = Server::start();
+    let lock = provider(&server.url()).create_lock("a");
+    for _ in 0..3 {
+        let handle = lock.acquire(None).unwrap();
+        server.command(&["SCRIPT", "FLUSH"]).unwrap();
+        handle.release().unwrap();
+    }
+    assert_eq!(keys(&server, "a"), 0);
+}
+
+#[test]
+fn the_threads_of_a_provider_end_with_it() {
+    let server = Server::start();
+    let provider = provider(&server.url());
+    let lock = provider.create_lock("a");
+    let held = lock.acquire(None).unwrap();
+    assert!(matches!(lock.acquire(Some(SILENCE)), Err(LockError::Timeout(_))));
+    held.release().unwrap();
+    assert_eq!(server.clients().len(), 2);
+    drop((provider, lock));
+    eventually("connections that are closed", || server.clients().is_empty().then_some(()));
+}
+
+fn provider(url: &str) -> RedisLockProvider {
+    let builder = RedisLockProvider::builder().url(url).response_timeout(SILENCE);
+    builder.build().expect("the options are good")
+}
+
+fn connection_error(lock: &Lock, timeout_ms: u64) {
+    let outcome = lock.acquire(Some(Duration::from_millis(timeout_ms)));
+    assert!(matches!(outcome, Err(LockError::Connection(_))), "{outcome:?}");
+}
+
+fn check_in_time(expected: Duration, action: impl FnOnce()) {
+    let start = Instant::now();
+    action();
+    assert!(start.elapsed() < expected + SOON, "{:?} for {expected:?}", start.elapsed());
+}
+
+fn of<const N: usize>(sent: &BTreeMap<String, u64>, names: [&str; N]) -> [u64; N] {
+    names.map(|name| sent.get(name).copied().unwrap_or(0))
+}
+
+fn keys(server: &Server, name: &str) -> i64 {
+    let answer = server.command(&["EXISTS", name]).expect("the server answers");
+    redis::from_redis_value(answer).expect("EXISTS counts")
+}
+
+fn wait_for_waiters(lock: &Lock, count: usize) {
+    eventually("waiters in the queue", || {
+        let info = lock.info().expect("the server answers");
+        (info.waiters == Some(count)).then_some(())
+    });
+}
