@@ -1,8 +1,10 @@
 //! One acquisition on Redis, however many servers there are.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::call::{Command, Message, Reply};
+use super::redlock::RedLock;
 use super::server_lock::ServerLock;
 use crate::{Deadline, Event, Fault, Instant, LossReason, Machine, Request, RequestId};
 
@@ -12,12 +14,15 @@ use crate::{Deadline, Event, Fault, Instant, LossReason, Machine, Request, Reque
 pub enum RedisLock {
     /// On one server, or on the one of a cluster where the key lies.
     Server(ServerLock),
+    /// On several servers, which vote; boxed, as it is much larger.
+    Servers(Box<RedLock>),
 }
 
 macro_rules! delegate {
     ($self:ident, $machine:ident => $call:expr) => {
         match $self {
             Self::Server($machine) => $call,
+            Self::Servers($machine) => $call,
         }
     };
 }
