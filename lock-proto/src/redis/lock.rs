@@ -10,11 +10,12 @@ use crate::{Deadline, Event, Fault, Instant, LossReason, Machine, Request, Reque
 
 /// One acquisition of a lock on one server or on several.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one server is usual, and costs no allocation")]
 #[non_exhaustive]
 pub enum RedisLock {
     /// On one server, or on the one of a cluster where the key lies.
     Server(ServerLock),
-    /// On several servers, which vote; boxed, as it is much larger.
+    /// On several servers, which vote.
     Servers(Box<RedLock>),
 }
 
