@@ -12,6 +12,8 @@ mod semaphore;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
+mod redis;
 
 pub use handle::{LockHandle, LostToken};
 pub use lock::Lock;
@@ -22,6 +24,8 @@ pub use semaphore::Semaphore;
 
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
+#[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
+pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
 pub use lock_proto::{
@@ -37,4 +41,6 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
+    #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
+    pub use crate::RedisLockProvider;
 }

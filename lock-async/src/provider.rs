@@ -133,7 +133,8 @@ pub trait DistributedLock: Send + Sync {
     }
 }
 
-/// Opens the backend that `url` names: `memory:`, or `file:///directory` with the feature `file`.
+/// Opens the backend that `url` names: `memory:`, `file:///directory` with the feature `file`, or
+/// `redis://host` and its relatives with the feature `redis`.
 ///
 /// # Errors
 ///
@@ -144,6 +145,8 @@ pub async fn connect(url: &str) -> Result<Box<dyn LockProvider>, LockError> {
         Endpoint::Memory => Ok(Box::new(InMemoryLockProvider::new())),
         #[cfg(feature = "file")]
         Endpoint::File(directory) => Ok(Box::new(crate::FileLockProvider::new(directory)?)),
+        #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
+        Endpoint::Redis(url) => Ok(Box::new(crate::RedisLockProvider::new(url.reveal()).await?)),
         _ => Err(LockError::Unsupported("build with the feature of this URL's backend".into())),
     }
 }
