@@ -87,15 +87,12 @@ impl<'a> Lock<'a> {
     pub(super) fn extend(&mut self, args: &[String]) -> Answered<Vec<Answer>> {
         let mut words = Words::new(args);
         let (token, ttl) = (words.text(), words.number());
-        let value = self.keys.get(self.lock)?;
-        if value.as_deref() == Some(token) {
+        let state = self.state()?;
+        if state == State::Held(token.into()) {
             self.prolong(self.lock, ttl);
             return Ok(Answer::numbers([1]));
         }
-        if value.as_deref() == Some(SHARED)
-            && let Some(ends) = self.keys.zscore(self.readers, token)?
-            && ends > Score::whole(self.keys.now_ms())
-        {
+        if state == State::Shared && self.keys.zscore(self.readers, token)?.is_some() {
             self.lease(token, ttl)?;
             self.prolong(self.lock, ttl);
             self.prolong(self.readers, ttl);
@@ -108,27 +105,23 @@ impl<'a> Lock<'a> {
     pub(super) fn release(&mut self, gone: Option<&str>, args: &[String]) -> Answered<Vec<Answer>> {
         let mut words = Words::new(args);
         let (token, refused) = (words.text(), words.number());
+        let value = self.keys.get(self.lock)?;
+        let held = value.as_deref() == Some(token);
+        let shared = value.as_deref() == Some(SHARED) && self.keys.zrem(self.readers, token)?;
+        if held {
+            self.keys.del(self.lock);
+        }
+        if self.keys.exists(self.waiting) {
+            self.forget(token)?;
+            let state = if held { State::Left } else { self.state()? };
+            self.hand_over(&state, None)?;
+        } else if shared {
+            self.state()?;
+        }
         if refused > 0 {
             self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused));
         }
-        let value = self.keys.get(self.lock)?;
-        if value.as_deref() == Some(token) {
-            self.keys.del(self.lock);
-            if self.keys.exists(self.waiting) {
-                self.forget(token)?;
-                self.hand_over(&State::Left, None)?;
-            }
-            return Ok(Answer::numbers([1]));
-        }
-        let ours = value.as_deref() == Some(SHARED) && self.keys.zrem(self.readers, token)?;
-        if self.keys.exists(self.waiting) {
-            self.forget(token)?;
-            let state = self.state()?;
-            self.hand_over(&state, None)?;
-        } else if ours {
-            self.state()?;
-        }
-        Ok(Answer::numbers([i64::from(ours)]))
+        Ok(Answer::numbers([i64::from(held || shared)]))
     }
 
     /// `mint.lua`

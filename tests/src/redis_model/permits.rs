@@ -92,9 +92,6 @@ impl<'a> Semaphore<'a> {
     pub(super) fn release(&mut self, gone: Option<&str>, args: &[String]) -> Answered<Vec<Answer>> {
         let mut words = Words::new(args);
         let (token, count, refused) = (words.text(), words.count(), words.number());
-        if refused > 0 {
-            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused));
-        }
         let mut ours = false;
         for number in 1..=count {
             ours |= self.keys.zrem(self.permits, &member(token, number))?;
@@ -103,6 +100,9 @@ impl<'a> Semaphore<'a> {
             self.forget(token)?;
             self.prune()?;
             self.hand_over(None)?;
+        }
+        if refused > 0 {
+            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused));
         }
         Ok(Answer::numbers([i64::from(ours)]))
     }

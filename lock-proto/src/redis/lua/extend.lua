@@ -6,13 +6,13 @@
 -- Answer  {1} it is ours for at least ttl, {0} it is not ours
 local token, ttl = ARGV[1], tonumber(ARGV[2])
 
-local value = redis.call('GET', LOCK)
-if value == token then
+local from, holder = state()
+if holder == token then
   prolong(LOCK, ttl)
   return {1}
 end
-local ends = value == SHARED and tonumber(redis.call('ZSCORE', READERS, token))
-if ends and ends > now_ms() then
+local ends = from == 'shared' and tonumber(redis.call('ZSCORE', READERS, token))
+if ends then
   redis.call('ZADD', READERS, text(math.max(ends, now_ms() + ttl)), token)
   prolong(LOCK, ttl)
   prolong(READERS, ttl)

@@ -7,9 +7,6 @@
 -- Afterwards the token neither holds nor waits.
 local token, count, refused_ms = unpack(ARGV)
 
-if refused_ms ~= '0' then
-  redis.call('SET', KEYS[5], '1', 'PX', refused_ms)
-end
 local ours = 0
 for number = 1, tonumber(count) do
   ours = math.max(ours, redis.call('ZREM', PERMITS, member(token, number)))
@@ -18,5 +15,9 @@ if redis.call('EXISTS', WAITING) == 1 then
   forget(token)
   prune()
   hand_over()
+end
+-- Last, since a server without memory lets a script write only once it has deleted something.
+if refused_ms ~= '0' then
+  redis.call('SET', KEYS[5], '1', 'PX', refused_ms)
 end
 return {ours}

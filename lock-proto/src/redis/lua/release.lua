@@ -7,27 +7,21 @@
 -- Afterwards the token neither holds nor waits.
 local token, refused_ms = unpack(ARGV)
 
-if refused_ms ~= '0' then
-  redis.call('SET', KEYS[7], '1', 'PX', refused_ms)
-end
-
 local value = redis.call('GET', LOCK)
-if value == token then
-  redis.call('DEL', LOCK)
-  if redis.call('EXISTS', WAITING) == 1 then
-    forget(token)
-    hand_over('left')
-  end
-  return {1}
-end
 local ours = 0
-if value == SHARED then
+if value == token then
+  ours = redis.call('DEL', LOCK)
+elseif value == SHARED then
   ours = redis.call('ZREM', READERS, token)
 end
 if redis.call('EXISTS', WAITING) == 1 then
   forget(token)
-  hand_over(state())
-elseif ours == 1 then
+  hand_over(value == token and 'left' or state())
+elseif ours == 1 and value == SHARED then
   state()
+end
+-- Last, since a server without memory lets a script write only once it has deleted something.
+if refused_ms ~= '0' then
+  redis.call('SET', KEYS[7], '1', 'PX', refused_ms)
 end
 return {ours}
