@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lock_proto::redis::{LIVENESS, Side, Verb};
 use lock_tests::redis_model::Answer;
+use lock_tests::redis_twin::Step;
 
 use super::{Bench, TTL, token};
 
@@ -121,6 +122,21 @@ fn a_refused_reader_is_never_let_in() {
     assert_eq!(bench.enter(1, READ), [-1, 0, 0]);
     bench.refuse(2, READ);
     assert_eq!(bench.enter(2, READ), [-1, 0, 0]);
+}
+
+#[test]
+fn a_reader_that_was_thrown_out_stays_out() {
+    // Somebody deletes the lock by hand, and readers who know nothing of it are still listed.
+    let mut bench = Bench::start();
+    bench.enter(1, READ);
+    bench.step(&Step::Delete("a".into())).unwrap();
+    bench.take(2);
+    bench.enter(3, READ);
+    bench.leave(2, WRITE);
+    assert_eq!(bench.told(), [(3, 1)]);
+    assert!(!bench.extend(1, READ, TTL), "a writer was there in between");
+    bench.leave(3, READ);
+    assert!(bench.is_clean());
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl<'a> Lock<'a> {
         let shared = value.as_deref() == Some(SHARED) && self.keys.zrem(self.readers, token)?;
         if held {
             self.keys.del(self.lock);
+            self.keys.del(self.readers);
         }
         if self.keys.exists(self.waiting) {
             self.forget(token)?;

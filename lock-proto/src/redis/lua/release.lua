@@ -10,7 +10,9 @@ local token, refused_ms = unpack(ARGV)
 local value = redis.call('GET', LOCK)
 local ours = 0
 if value == token then
-  ours = redis.call('DEL', LOCK)
+  -- Readers may still be listed if somebody deleted the lock under them.
+  redis.call('DEL', LOCK, READERS)
+  ours = 1
 elseif value == SHARED then
   ours = redis.call('ZREM', READERS, token)
 end
