@@ -13,11 +13,11 @@ mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
+mod redis_async;
+#[cfg(target_os = "linux")]
 mod redis_blocking;
 #[cfg(target_os = "linux")]
 mod redis_scripts;
-#[cfg(target_os = "linux")]
-mod redis_blocking;
 #[cfg(target_os = "linux")]
 mod redis_servers;
 mod server_world;

@@ -1,0 +1,241 @@
+//! The async adapters on real Redis servers.
+
+use std::time::{Duration, Instant};
+
+use lock_tests::redis::{Server, ServerOptions, eventually};
+use lock_tokio::prelude::*;
+
+const LONG: Option<Duration> = Some(Duration::from_secs(20));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_uncontended_lock_is_one_write_and_one_script() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let lock = provider.create_lock("orders");
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+    server.reset_statistics();
+    let handle = lock.acquire(LONG).await.unwrap();
+    assert!(handle.fence() > Some(1_600_000_000_000_000));
+    handle.release().await.unwrap();
+    let mut sent = server.commands_sent();
+    // What the script itself does.
+    for inner in ["get", "del", "exists", "time"] {
+        sent.remove(inner);
+    }
+    let sent: Vec<_> = sent.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    assert_eq!(sent, [("evalsha", 1), ("incr", 1), ("set", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_is_let_in_by_the_release() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let other = RedisLockProvider::new(&server.url()).await.unwrap();
+    let first = provider.create_lock("orders").acquire(LONG).await.unwrap();
+    let lock = other.create_lock("orders");
+    let waiting = tokio::spawn(async move { lock.acquire(LONG).await });
+    eventually("a waiter in the queue", || {
+        server
+            .command(&["ZCARD", "{orders}:dlock:writers"])
+            .ok()
+            .filter(|n| *n == redis::Value::Int(1))
+    });
+    let info = provider.create_lock("orders").info().await.unwrap();
+    assert!(info.locked);
+    assert_eq!(info.waiters, Some(1));
+    assert_eq!(info.holders[0].pid, Some(std::process::id()));
+    let fence = first.fence();
+    let released = Instant::now();
+    first.release().await.unwrap();
+    let second = waiting.await.unwrap().unwrap();
+    let taken = released.elapsed();
+    assert!(taken < Duration::from_millis(500), "{taken:?}");
+    assert!(second.fence() > fence);
+    second.release().await.unwrap();
+    assert!(!provider.create_lock("orders").is_locked().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_acquisition_leaves_nothing_behind() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let lock = provider.create_lock("orders");
+    for polls in 0..4 {
+        let mut waiting = Box::pin(lock.acquire(LONG));
+        for _ in 0..polls {
+            if futures_lite::future::poll_once(&mut waiting).await.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        drop(waiting);
+    }
+    let held = lock.acquire(LONG).await.unwrap();
+    let mut waiting = Box::pin(lock.acquire(LONG));
+    assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
+    eventually("a waiter in the queue", || waiters(&server, "orders").filter(|n| *n == 1));
+    drop(waiting);
+    eventually("nobody in the queue", || waiters(&server, "orders").filter(|n| *n == 0));
+    held.release().await.unwrap();
+    assert!(!lock.is_locked().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_had_again_once_its_server_is_back() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let lock = provider.create_lock("orders");
+    let held = lock.acquire(LONG).await.unwrap();
+    let first = held.fence();
+    server.kill();
+    let (waiting, other) = (lock.clone(), provider.create_lock("others"));
+    let waiting = tokio::spawn(async move { waiting.acquire(LONG).await });
+    let started = Instant::now();
+    other.acquire(Some(Duration::from_secs(1))).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    server.restart();
+    // The server has forgotten everything.
+    let next = waiting.await.unwrap().unwrap();
+    assert!(next.fence() > first);
+    drop(held);
+    assert!(next.is_valid());
+    next.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_hears_of_its_turn_after_a_lost_connection() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let other = RedisLockProvider::new(&server.url()).await.unwrap();
+    let held = other.create_lock("orders").acquire(LONG).await.unwrap();
+    let lock = provider.create_lock("orders");
+    let waiting = tokio::spawn(async move { lock.acquire(LONG).await });
+    eventually("a waiter in the queue", || waiters(&server, "orders").filter(|n| *n == 1));
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+    held.release().await.unwrap();
+    waiting.await.unwrap().unwrap().release().await.unwrap();
+    provider.close().await;
+}
+
+#[test]
+fn a_handle_may_be_dropped_outside_of_the_runtime() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (lock, held) = runtime.block_on(async {
+        let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+        let lock = provider.create_lock("orders");
+        let held = lock.acquire(LONG).await.unwrap();
+        (lock, held)
+    });
+    drop(held);
+    // Any executor will do to wait.
+    let again = futures_lite::future::block_on(lock.acquire(LONG)).unwrap();
+    drop(again);
+    drop(lock);
+    eventually("no connection", || server.clients().is_empty().then_some(()));
+    assert_eq!(server.command(&["EXISTS", "orders"]).unwrap(), redis::Value::Int(0));
+}
+
+#[test]
+fn locks_of_a_runtime_that_has_ended_say_so() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let provider = runtime.block_on(RedisLockProvider::new(&server.url())).unwrap();
+    drop(runtime);
+    let lock = provider.create_lock("orders");
+    let error = futures_lite::future::block_on(lock.acquire(Some(Duration::from_millis(200))));
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+#[test]
+fn async_std_waits_and_is_let_in() {
+    let server = Server::start();
+    async_std::task::block_on(async {
+        let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+        let lock = provider.create_lock("orders");
+        let held = lock.acquire(LONG).await.unwrap();
+        let waiter = lock.clone();
+        let waiting = async_std::task::spawn(async move { waiter.acquire(LONG).await });
+        eventually("a waiter in the queue", || waiters(&server, "orders").filter(|n| *n == 1));
+        let started = Instant::now();
+        held.release().await.unwrap();
+        let next = waiting.await.unwrap();
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        next.release().await.unwrap();
+    });
+    eventually("no connection", || server.clients().is_empty().then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_said_when_a_provider_is_built() {
+    let server = ServerOptions::new().with_password("secret").start();
+    let url = format!("redis://:wrong@{}", server.address());
+    let error = RedisLockProvider::new(&url).await.unwrap_err();
+    assert!(matches!(error, LockError::Connection(_)), "{error:?}");
+    assert!(error.to_string().contains("password"), "{error}");
+    assert!(!format!("{error:?} {error}").contains("wrong@"), "{error:?}");
+    RedisLockProvider::new(&server.url()).await.unwrap();
+    server.kill();
+    let error = RedisLockProvider::new(&server.url()).await.unwrap_err();
+    assert!(matches!(error, LockError::Connection(_)), "{error:?}");
+    assert!(error.to_string().contains("runs"), "{error}");
+    for url in ["", "http://a", "redis://a,b", "redis://a:1?x=1", "redis+sentinel://a", "redis://"]
+    {
+        let error = RedisLockProvider::new(url).await.unwrap_err();
+        assert!(matches!(error, LockError::InvalidConfig { .. }), "{url}: {error:?}");
+    }
+    let twice = RedisLockProvider::builder().urls(["redis://a:1", "redis://a:1"]).build().await;
+    assert!(matches!(twice, Err(LockError::InvalidConfig { .. })));
+    let builder = RedisLockProvider::builder().url("redis://me:secret@host:1/0");
+    assert!(!format!("{builder:?}").contains("secret"), "{builder:?}");
+    // Somebody who accepts and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let builder = RedisLockProvider::builder().url(url).connect_timeout(Duration::from_millis(200));
+    let started = Instant::now();
+    assert!(matches!(builder.build().await, Err(LockError::Connection(_))));
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_are_listed_held_or_not() {
+    let server = Server::start();
+    let builder = RedisLockProvider::builder().url(server.url()).key_prefix("app:");
+    let provider = builder.build().await.unwrap();
+    let held = provider.create_lock("held").acquire(LONG).await.unwrap();
+    provider.create_lock("free").acquire(LONG).await.unwrap().release().await.unwrap();
+    let permit = provider.create_semaphore("permits", 3).acquire_many(2, LONG).await.unwrap();
+    let mut locks = provider.list().await.unwrap();
+    locks.sort_by(|one, other| one.name.cmp(&other.name));
+    let seen: Vec<_> = locks
+        .iter()
+        .map(|lock| (lock.name.as_deref().unwrap(), lock.locked, lock.holders.len()))
+        .collect();
+    assert_eq!(seen, [("free", false, 0), ("held", true, 1), ("permits", true, 1)]);
+    assert_eq!(locks[1].holders[0].fence, held.fence());
+    drop((held, permit));
+    provider.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_left_and_found_again() {
+    let server = Server::start();
+    let builder = RedisLockProvider::builder().url(server.url());
+    let provider = builder.response_timeout(Duration::from_millis(200)).build().await.unwrap();
+    let lock = provider.create_lock("orders");
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+    server.pause();
+    let started = Instant::now();
+    let error = lock.acquire(Some(Duration::from_millis(500))).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}: {error}", started.elapsed());
+    server.resume();
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+}
+
+/// How many wait for the mutex `name`.
+fn waiters(server: &Server, name: &str) -> Option<i64> {
+    let key = format!("{{{name}}}:dlock:writers");
+    redis::from_redis_value(server.command(&["ZCARD", &key]).ok()?).ok()
+}
