@@ -9,6 +9,7 @@ mod spawner;
 mod transport;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,10 +150,10 @@ impl RedisLockProviderBuilder {
         self
     }
 
-    /// How long to rest between two tries that nobody woke: from `shortest` to `longest`.
+    /// How long to rest between two tries that nobody woke.
     #[must_use]
-    pub fn busy_wait_sleep_range(mut self, shortest: Duration, longest: Duration) -> Self {
-        self.setup.set_rests(shortest, longest);
+    pub fn busy_wait_sleep_range(mut self, rests: RangeInclusive<Duration>) -> Self {
+        self.setup.set_rests(*rests.start(), *rests.end());
         self
     }
 

@@ -239,3 +239,36 @@ fn waiters(server: &Server, name: &str) -> Option<i64> {
     let key = format!("{{{name}}}:dlock:writers");
     redis::from_redis_value(server.command(&["ZCARD", &key]).ok()?).ok()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_of_servers_is_enough_for_a_lock() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let builder = RedisLockProvider::builder().urls(servers.iter().map(Server::url));
+    let provider = builder.clone().build().await.unwrap();
+    let other = builder.clone().build().await.unwrap();
+    let lock = provider.create_lock("orders");
+    let held = lock.acquire(LONG).await.unwrap();
+    let info = lock.info().await.unwrap();
+    assert_eq!((info.locked, info.holders.len()), (true, 1));
+    assert_eq!(info.holders[0].fence, held.fence());
+    servers[1].kill();
+    assert!(other.create_lock("orders").try_acquire().await.unwrap().is_none());
+    let waiter = other.create_lock("orders");
+    let waiting = tokio::spawn(async move { waiter.acquire(LONG).await });
+    eventually("a waiter in the queue", || waiters(&servers[0], "orders").filter(|n| *n == 1));
+    let (fence, started) = (held.fence(), Instant::now());
+    held.release().await.unwrap();
+    let next = waiting.await.unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(next.fence() > fence);
+    next.release().await.unwrap();
+    assert_eq!(provider.list().await.unwrap().len(), 1);
+    let third = builder.clone().build().await.unwrap();
+    servers[0].kill();
+    let started = Instant::now();
+    assert!(matches!(third.list().await, Err(LockError::Connection(_))));
+    let error = third.create_lock("orders").acquire(Some(Duration::from_secs(1))).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(matches!(error, Err(LockError::Connection(_) | LockError::Timeout(_))), "{error:?}");
+    assert!(matches!(builder.build().await, Err(LockError::Connection(_))));
+}

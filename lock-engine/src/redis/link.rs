@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lock_proto::redis::{
-    Command, Keys, Message, RedisLock, RedisOptions, Reply, RoundTrip, ServerLock, Side, Token,
+    Command, Keys, Message, RedLock, RedisLock, RedisOptions, Reply, RoundTrip, ServerLock, Side,
+    Token,
 };
 use lock_proto::{
     AcquireOptions, Demand, Fault, FaultKind, Instant, LockError, LockId, LockInfo, LockName,
@@ -125,8 +127,17 @@ impl Link for RedisLink {
         now: Instant,
     ) -> Result<(RedisLock, Arc<Ears>), LockError> {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
-        let machine = ServerLock::new(keys, side(demand), options, &self.settings, &seed, now)?;
-        Ok((RedisLock::Server(machine), Arc::default()))
+        let (side, settings) = (side(demand), &self.settings);
+        let machine = if self.round_trips.len() == 1 {
+            RedisLock::Server(ServerLock::new(keys, side, options, settings, &seed, now)?)
+        } else {
+            let patience: Vec<_> =
+                self.round_trips.iter().map(|trip| locked(trip).patience()).collect();
+            let clock = wall_micros();
+            let lock = RedLock::new(keys, side, options, settings, &patience, clock, &seed, now)?;
+            RedisLock::Servers(Box::new(lock))
+        };
+        Ok((machine, Arc::default()))
     }
 
     fn carry_out(
@@ -221,6 +232,12 @@ impl Office for Engine<RedisLink> {
             self.nudge(lock);
         }
     }
+}
+
+/// Microseconds since 1970, by a clock that may be wrong.
+fn wall_micros() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn side(demand: Demand) -> Side {
