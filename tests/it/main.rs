@@ -12,6 +12,7 @@ mod examples;
 mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
+mod quorum;
 #[cfg(target_os = "linux")]
 mod redis_async;
 #[cfg(target_os = "linux")]

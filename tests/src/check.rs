@@ -22,10 +22,16 @@ pub trait Checkable:
     fn messages() -> Vec<Self::Message> {
         Vec::new()
     }
+    /// Which server the command is for.
+    fn server(_command: &Self::Command) -> usize {
+        0
+    }
     /// Whether `command` could take the lock.
     fn takes(command: &Self::Command) -> bool;
     /// Whether `command` may be asked while another request is unanswered.
     fn is_cancel(command: &Self::Command) -> bool;
+    /// Lets time pass.
+    fn time_passes(_remains: &mut Self::Remains, _now: Instant) {}
     /// Records an answer; nonsense says nothing, so anything may have happened.
     fn answered(
         remains: &mut Self::Remains,
@@ -92,6 +98,7 @@ impl<M: Checkable> Checked<M> {
         if let Some(due) = self.machine.poll_timeout() {
             self.now = self.now.max(due.at);
         }
+        M::time_passes(&mut self.remains, self.now);
         self.input("timeout", Machine::handle_timeout, &());
         let next = self.machine.poll_timeout();
         let now = self.now;
@@ -207,7 +214,8 @@ impl<M: Checkable> Checked<M> {
         let command = &request.command;
         assert!(!(self.released && M::takes(command)), "M6: {command:?} after the release");
         assert!(self.stage != Stage::Closed, "{command:?} after the last word");
-        let busy = self.unanswered.values().any(|other| !M::is_cancel(other));
+        let here = |other: &&M::Command| M::server(other) == M::server(command);
+        let busy = self.unanswered.values().filter(here).any(|other| !M::is_cancel(other));
         assert!(!busy || M::is_cancel(command), "M3: {command:?} beside {:?}", self.unanswered);
     }
 }

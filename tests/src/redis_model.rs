@@ -130,6 +130,9 @@ impl Store {
             "release" => lock.release(gone, args),
             "mint" => lock.mint_for(args),
             "info" => lock.info(),
+            "vote" => lock.vote(gone.expect("a vote knows its token's key"), args),
+            "vote_keep" => lock.keep(gone.expect("a vote knows its token's key"), args),
+            "vote_yield" => lock.give_back(gone.expect("a vote knows its token's key"), args),
             _ => panic!("no model of {name}"),
         }
     }

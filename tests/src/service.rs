@@ -4,3 +4,4 @@ pub mod disk;
 pub mod file;
 pub mod memory;
 pub mod redis;
+pub mod redlock;

@@ -1,5 +1,7 @@
 //! What the scripts of mutexes and reader-writer locks say.
 
+mod ballots;
+
 use std::sync::Arc;
 
 use super::keyspace::{Answered, Keyspace, Score};

@@ -18,16 +18,18 @@ if holder ~= token and (from == 'held' or (from == 'shared' and side == 'x')) th
   return {0, 1, highest}
 end
 
+-- What is held comes first: a server without memory lets a script write only once it has changed
+-- something that needs none.
+if holder == token then
+  prolong(LOCK, ttl)
+elseif side == 's' then
+  share(token, ttl, KEYS[7], text(ballot))
+else
+  redis.call('SET', LOCK, token, 'PX', text(ttl))
+end
 if ballot > highest then
   highest = ballot
   redis.call('SET', FENCE, text(ballot))
-end
-if side == 's' then
-  share(token, ttl, KEYS[7], text(ballot))
-elseif holder == token then
-  prolong(LOCK, ttl)
-else
-  redis.call('SET', LOCK, token, 'PX', text(ttl))
 end
 if redis.call('EXISTS', WAITING) == 1 then
   forget(token)
