@@ -102,18 +102,17 @@ impl Keys {
         let tagged = key.strip_suffix("fence")?.strip_suffix(MARK)?;
         let lock = if let Some(lock) = tagged.strip_suffix(':') {
             lock
-        } else if let Some(lock) = tagged.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
-            && !lock.contains('}')
-        {
-            lock
+        } else if let Some(lock) = tagged.strip_suffix('}') {
+            lock.strip_prefix('{')?
         } else {
-            tagged.split_once("}!")?.1
+            tagged.strip_suffix('!')?.split_once("}!")?.1
         };
         lock.strip_prefix(prefix)
     }
 }
 
-/// `lock` in such words that what is appended stays in its slot. No two locks have the same.
+/// `lock` in such words that what is appended stays in its slot. No two locks have the same: the
+/// last letter says which words they are.
 fn tagged(lock: &str) -> String {
     if hash_tag(lock).is_some() {
         format!("{lock}:")
@@ -123,7 +122,7 @@ fn tagged(lock: &str) -> String {
         // No tag can hold a brace, so the slot needs another that falls into it.
         let slot = slot_of(lock.as_bytes());
         let number = (0_u32..).find(|number| slot_of(format!("#{number}").as_bytes()) == slot);
-        format!("{{#{}}}!{lock}", number.expect("CRC16 reaches every slot"))
+        format!("{{#{}}}!{lock}!", number.expect("CRC16 reaches every slot"))
     }
 }
 

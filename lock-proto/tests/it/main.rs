@@ -12,6 +12,7 @@ mod memory_timelines;
 mod names;
 mod options;
 mod records;
+mod redis_keys;
 mod redis_timelines;
 mod redlock;
 mod redlock_faults;
