@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use lock_proto::redis::{Command, Reply, ScriptCall};
+use lock_proto::redis::{Command, Reply, ScriptCall, slot};
 use lock_proto::{Fault, Instant, LockId, RequestId};
 use redis::{Pipeline, RedisResult, Value};
 
@@ -92,6 +92,16 @@ impl Parcel {
     #[must_use]
     pub fn server(&self) -> usize {
         self.server
+    }
+
+    /// The slot of its keys in a cluster, if it has any.
+    #[must_use]
+    pub fn slot(&self) -> Option<u16> {
+        match self.content.as_ref()? {
+            Content::Command(command, _) => Some(slot(command.keys.lock())),
+            Content::Question(Question::Script(call), _) => call.keys.first().map(|key| slot(key)),
+            Content::Question(Question::Words(_), _) => None,
+        }
     }
 
     /// The last moment at which it may be written.
