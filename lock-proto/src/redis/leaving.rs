@@ -12,7 +12,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// A request that was lost has arrived by then, if it ever does; the server forgets afterwards that
 /// its token is refused.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// When a release is repeated, after a request that was lost.
 const REPEAT: Duration = Duration::from_millis(500);
 

@@ -239,7 +239,7 @@ impl Machine for RedLock {
     }
 
     fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
-        if let Some((index, errand, answer)) = self.servers.settle(id, reply, self.lease.ttl, now) {
+        if let Some((index, errand, answer)) = self.servers.settle(id, reply, now) {
             self.heard(index, errand, answer, now);
             self.decide(now);
         }

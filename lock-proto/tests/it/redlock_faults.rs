@@ -138,52 +138,64 @@ fn a_vote_whose_answer_was_lost_may_still_come_and_is_refused_then() {
         three(one_try()),
         "1:unknown 2:yes 3:yes release 1:done 2:done 3:done",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:unknown
-        0.000    2:yes
-        0.000    3:yes        [acquired until 29.698s with fence 1000000]
-        0.000    release      1: quit, refused for 30s, 2: quit, 3: quit
-        0.000    1:done
-        0.000    2:done
-        0.000    3:done       [closed, not clean]
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:unknown
+            0.000    2:yes
+            0.000    3:yes        [acquired until 29.698s with fence 1000000]
+            0.000    release      1: quit, refused for 10s, 2: quit, 3: quit
+            0.000    1:done
+            0.000    2:done
+            0.000    3:done       [closed, not clean]
+        "#]],
     );
 }
 
 #[test]
-fn what_was_lost_longer_than_a_lease_ago_is_no_longer_feared() {
-    let options = one_try().with_ttl(ms(300));
+fn what_was_lost_long_enough_ago_is_no_longer_feared() {
+    let options = one_try().with_ttl(ms(9000));
+    let prolonged = "next 1:kept 2:kept 3:kept ".repeat(7);
     check(
         three(options),
-        "1:unknown 2:yes 3:yes next 1:kept next 1:kept 2:kept 3:kept next 1:kept 2:kept 3:kept \
-         next 1:kept 2:kept 3:kept next 1:kept 2:kept 3:kept release 1:done 2:done 3:done",
+        &format!("1:unknown 2:yes 3:yes next 1:kept {prolonged} release 1:done 2:done 3:done"),
         expect![[r#"
             0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
             0.000    1:unknown
             0.000    2:yes
-            0.000    3:yes        [acquired until 0.295s with fence 1000000]
-            5.464    Renewal      1: keep@1000000 for 300ms
+            0.000    3:yes        [acquired until 8.908s with fence 1000000]
+            5.464    Renewal      1: keep@1000000 for 9s
             5.464    1:kept
-            95.000   Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
-            95.000   1:kept
-            95.000   2:kept       [extended until Some(0.390s)]
-            95.000   3:kept
-            190.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
-            190.000  1:kept
-            190.000  2:kept       [extended until Some(0.485s)]
-            190.000  3:kept
-            285.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
-            285.000  1:kept
-            285.000  2:kept       [extended until Some(0.580s)]
-            285.000  3:kept
-            380.000  Renewal      1: keep@1000000 for 300ms, 2: keep@1000000 for 300ms, 3: keep@1000000 for 300ms
-            380.000  1:kept
-            380.000  2:kept       [extended until Some(0.675s)]
-            380.000  3:kept
-            380.000  release      1: quit, 2: quit, 3: quit
-            380.000  1:done
-            380.000  2:done
-            380.000  3:done       [closed]
+            2908.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            2908.000 1:kept
+            2908.000 2:kept       [extended until Some(11.816s)]
+            2908.000 3:kept
+            5816.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            5816.000 1:kept
+            5816.000 2:kept       [extended until Some(14.724s)]
+            5816.000 3:kept
+            8724.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            8724.000 1:kept
+            8724.000 2:kept       [extended until Some(17.632s)]
+            8724.000 3:kept
+            11632.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            11632.000 1:kept
+            11632.000 2:kept       [extended until Some(20.540s)]
+            11632.000 3:kept
+            14540.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            14540.000 1:kept
+            14540.000 2:kept       [extended until Some(23.448s)]
+            14540.000 3:kept
+            17448.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            17448.000 1:kept
+            17448.000 2:kept       [extended until Some(26.356s)]
+            17448.000 3:kept
+            20356.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            20356.000 1:kept
+            20356.000 2:kept       [extended until Some(29.264s)]
+            20356.000 3:kept
+            20356.000 release      1: quit, 2: quit, 3: quit
+            20356.000 1:done
+            20356.000 2:done
+            20356.000 3:done       [closed]
         "#]],
     );
 }
@@ -206,12 +218,12 @@ fn nonsense_is_no_answer() {
         three(one_try()),
         "1:garbage 2:gone 3:yes 3:done",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:garbage
-        0.000    2:gone       [failed: the server answered nonsense], 1: quit, refused for 30s, 2: quit, refused for 30s
-        0.000    3:yes        3: quit
-        0.000    3:done
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:garbage
+            0.000    2:gone       [failed: the server answered nonsense], 1: quit, refused for 10s, 2: quit, refused for 10s
+            0.000    3:yes        3: quit
+            0.000    3:done
+        "#]],
     );
     // Greater numbers are not exact in Lua.
     check(

@@ -36,7 +36,7 @@ impl RedLock {
         for index in 0..self.servers.len() {
             let server = self.servers.get_mut(index);
             if server.is_idle() && !server.is_done(free) && now >= server.quit_at {
-                self.servers.ask_to_quit(index, self.side, self.lease.ttl, give_up_at, now);
+                self.servers.ask_to_quit(index, self.side, give_up_at, now);
             }
         }
         let done = self.servers.all().all(|(_, server)| server.is_idle() && server.is_done(free));

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::machine::RequestIds;
 use crate::outbox::Outbox;
 use crate::redis::call::{Command, Reply, Side, Verb};
+use crate::redis::leaving::ARRIVES_WITHIN;
 use crate::redis::quorum::MAX_SERVERS;
 use crate::redis::{Keys, Token};
 use crate::{Fault, FaultKind, Instant, Request, RequestId};
@@ -33,7 +34,7 @@ pub(super) struct Server {
     silences: u32,
     owes: Option<Owed>,
     mark: Mark,
-    /// A request that could set our token may still arrive until then.
+    /// What a request that was lost has set may be there until then.
     late_until: Option<Instant>,
     /// Whether it was asked to give our vote back since the last one.
     pub(super) stepped_back: bool,
@@ -48,6 +49,8 @@ struct Owed {
     id: RequestId,
     asked: Instant,
     errand: Errand,
+    /// How long what it takes would last.
+    ttl: Duration,
     before: Mark,
 }
 
@@ -147,16 +150,16 @@ impl Servers {
         if !server.is_idle() {
             return false;
         }
-        let errand = match verb {
-            Verb::Vote { ballot, wait, .. } => Errand::Vote { ballot, wait },
-            Verb::StepBack { stay, .. } => Errand::StepBack { stay },
-            Verb::Quit { .. } => Errand::Quit,
-            Verb::Keep { .. }
-            | Verb::Take { .. }
+        let (errand, ttl) = match verb {
+            Verb::Vote { ballot, wait, ttl, .. } => (Errand::Vote { ballot, wait }, ttl),
+            Verb::Keep { ttl, .. } => (Errand::Keep, ttl),
+            Verb::StepBack { stay, .. } => (Errand::StepBack { stay }, Duration::ZERO),
+            Verb::Take { .. }
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
-            | Verb::Leave { .. } => Errand::Keep,
+            | Verb::Leave { .. }
+            | Verb::Quit { .. } => (Errand::Quit, Duration::ZERO),
         };
         let command = Command::new(index, &self.keys, &self.token, verb);
         let request = self.ids.next(command, not_after);
@@ -164,7 +167,7 @@ impl Servers {
         if errand.takes() {
             server.mark = Mark::Lock;
         }
-        server.owes = Some(Owed { id: request.id, asked: now, errand, before });
+        server.owes = Some(Owed { id: request.id, asked: now, errand, ttl, before });
         self.requests.push(request);
         true
     }
@@ -174,23 +177,21 @@ impl Servers {
         &mut self,
         index: usize,
         side: Side,
-        lateness: Duration,
         not_after: Instant,
         now: Instant,
     ) {
-        let refuse_for = self.all[index].is_late(now).then_some(lateness);
+        let refuse_for = self.all[index].is_late(now).then_some(ARRIVES_WITHIN);
         if self.ask(index, Verb::Quit { side, refuse_for }, not_after, now) {
             self.all[index].quits += 1;
         }
     }
 
-    /// Records the answer to a request: whose it is, to what, and what it says. What is lost may
-    /// still arrive within `lateness`.
+    /// Records the answer to a request: whose it is, to what, and what it says. What was lost may
+    /// still arrive.
     pub(super) fn settle(
         &mut self,
         id: RequestId,
         reply: Result<Reply, Fault>,
-        lateness: Duration,
         now: Instant,
     ) -> Option<(usize, Errand, Answer)> {
         let owed_here = |server: &Server| server.owes.as_ref().is_some_and(|owed| owed.id == id);
@@ -205,7 +206,7 @@ impl Servers {
                 answer
             }
             Err(fault) => {
-                server.failed(&owed, fault.kind(), now + lateness);
+                server.failed(&owed, fault.kind(), now);
                 Answer::Fault(fault)
             }
         };
@@ -261,12 +262,14 @@ impl Server {
         self.mark = owed.errand.leaves(answer, owed.before);
     }
 
-    fn failed(&mut self, owed: &Owed, fault: FaultKind, late_until: Instant) {
+    fn failed(&mut self, owed: &Owed, fault: FaultKind, now: Instant) {
         match fault {
             FaultKind::NotSent => self.mark = owed.before,
             // A script may have come half-way.
             FaultKind::Refused => {}
-            FaultKind::Unknown if owed.errand.takes() => self.late_until = Some(late_until),
+            FaultKind::Unknown if owed.errand.takes() => {
+                self.late_until = self.late_until.max(Some(now + ARRIVES_WITHIN + owed.ttl));
+            }
             FaultKind::Unknown => {}
         }
         if owed.errand == Errand::Quit && fault == FaultKind::Refused {
