@@ -27,6 +27,8 @@ const AFTER_EXPIRY: Duration = Duration::from_millis(2);
 const PLAUSIBLE: u64 = 1_600_000_000_000_000;
 /// A request that was not sent by now comes to nothing.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// A question without an answer for so long is the server's fault, and not somebody else's hold.
+const SILENCE: Duration = Duration::from_millis(500);
 /// A server that has answered nothing for so long ends even a wait without an end.
 const FAILING_FOR: Duration = Duration::from_secs(30);
 /// One question and one release beside it.
@@ -80,8 +82,6 @@ enum Phase {
 struct Wish {
     give_up_at: Instant,
     ask_at: Instant,
-    /// Whether the server has ever answered.
-    heard: bool,
     faults: u32,
     failing: Option<Failing>,
 }
@@ -182,13 +182,7 @@ impl ServerLock {
             budget,
             backoff: settings.backoff(options),
             jitter: seed.jitter(),
-            phase: Phase::Wanting(Wish {
-                give_up_at,
-                ask_at: now,
-                heard: false,
-                faults: 0,
-                failing: None,
-            }),
+            phase: Phase::Wanting(Wish { give_up_at, ask_at: now, faults: 0, failing: None }),
             asked: None,
             refreshes: Refreshes::new(),
             dirty: Dirt::None,
@@ -226,7 +220,7 @@ impl ServerLock {
         let not_after = match (&self.phase, &errand) {
             (Phase::Held(held), _) => held.hold.valid_until().unwrap_or(Instant::FAR_FUTURE),
             (_, Errand::Mint { valid_until }) => *valid_until,
-            (Phase::Wanting(wish), _) => wish.give_up_at.min(now + SEND_WITHIN),
+            (Phase::Wanting(_), _) => now + SEND_WITHIN,
             (Phase::Leaving(_) | Phase::Closed, _) => return,
         };
         let before = self.dirty;
@@ -284,7 +278,6 @@ impl ServerLock {
     /// The server answered while the lock is wanted.
     fn told(&mut self, asked: &Asked, reply: Reply, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
-        wish.heard = true;
         wish.faults = 0;
         wish.failing = None;
         let fence = u64::try_from(reply[1]).unwrap_or(0);
@@ -419,8 +412,7 @@ impl ServerLock {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         let hopeless = |failing: &mut Failing| now >= failing.since + FAILING_FOR;
         if now >= wish.give_up_at {
-            let late = |asked: &Asked| !wish.heard || now >= asked.sent + SEND_WITHIN;
-            let unheard = self.asked.as_ref().is_some_and(late);
+            let unheard = self.asked.as_ref().is_some_and(|asked| now >= asked.sent + SILENCE);
             let silence = || Fault::unknown("the server did not answer in time");
             let fault = wish.failing.take().map(|failing| failing.last);
             let fault = fault.or_else(|| unheard.then(silence));
