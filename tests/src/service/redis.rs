@@ -63,7 +63,7 @@ impl Checkable for ServerLock {
                 FaultKind::Refused => {
                     traces.left |= matches!(command.verb, Verb::Enter { .. });
                 }
-                _ => traces.on_the_way = true,
+                FaultKind::Unknown | _ => traces.on_the_way = true,
             },
             (Verb::Leave { refuse_for, .. }, Ok(_)) => {
                 traces.left = false;
