@@ -5,6 +5,7 @@
 //! it in its client's inbox. The rules are model-checked; each is named where it is kept.
 
 mod call;
+mod doctor;
 mod keys;
 mod leaving;
 mod lock;
@@ -19,6 +20,7 @@ mod token;
 pub use call::{
     CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
 };
+pub use doctor::{Arrangement, ClockReading, Finding, Reading, Severity, examine};
 pub use keys::{Keys, slot};
 pub use lock::RedisLock;
 pub use options::RedisOptions;

@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod records;
 mod redis_keys;
+mod redis_doctor;
 mod redis_timelines;
 mod redlock;
 mod redlock_faults;
