@@ -1,41 +1,77 @@
-//! Locks on Redis servers.
+//! Locks on Redis.
 
+mod cluster;
 mod ear;
 mod errand;
 mod lane;
 mod lanes;
 mod line;
 mod place;
+mod queue;
 mod rests;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lock_engine::Client;
-use lock_engine::redis::{Inbox, Redis, RedisPlan, RedisSetup, Topology, seed};
-use lock_proto::LockError;
+use lock_engine::redis::{Inbox, Redis, RedisPlan, RedisSetup, Topology, not_connected, seed};
+use lock_proto::{Fault, LockError};
 
+use self::cluster::Cluster;
 use self::lanes::Lanes;
 use self::place::{Patience, Place};
 use crate::provider::sealed::HasClient;
 
 pub(crate) use self::errand::run as errand;
 
-/// Locks on Redis.
+/// Locks on a Redis server, on several that vote, or on a cluster.
+///
+/// A mutex is a key that holds a token and expires: clients of DistributedLock.Redis for .NET, and
+/// all others that use `SET NX PX`, are excluded by it and exclude us. A waiter stands in a queue
+/// beside the lock and is let in by whoever gives it back, so that nobody polls. Redis 6.2 or later
+/// is needed.
+///
+/// One connection to each server carries everything and has a thread of its own; another of each
+/// hears who was let in. Connections are made anew when they are lost, and end with the last handle.
+///
+/// ```no_run
+/// use lock_blocking::prelude::*;
+///
+/// # fn example() -> Result<(), LockError> {
+/// let provider = RedisLockProvider::new("redis://localhost:6379")?;
+/// let handle = provider.create_lock("orders").acquire(None)?;
+/// // … nobody else is here …
+/// handle.release()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RedisLockProvider {
     client: Arc<dyn Client>,
 }
 
 /// What a [`RedisLockProvider`] is made of.
+///
+/// | option | default |
+/// | --- | --- |
+/// | [`url`](Self::url), [`urls`](Self::urls), [`add_server`](Self::add_server) | required |
+/// | [`expiry`](Self::expiry) | 30 s |
+/// | [`extension_cadence`](Self::extension_cadence) | a third of the expiry |
+/// | [`min_validity`](Self::min_validity) | 90 % of the expiry |
+/// | [`busy_wait_sleep_range`](Self::busy_wait_sleep_range) | 10 to 200 ms |
+/// | [`fencing`](Self::fencing) | on |
+/// | [`key_prefix`](Self::key_prefix) | none |
+/// | [`connect_timeout`](Self::connect_timeout) | 5 s |
+/// | [`response_timeout`](Self::response_timeout) | 2 s |
 #[derive(Clone, Debug, Default)]
 pub struct RedisLockProviderBuilder {
     setup: RedisSetup,
 }
 
 impl RedisLockProvider {
-    /// The locks of the server at `url`.
+    /// The locks of the server, or the servers, at `url`.
     ///
     /// # Errors
     ///
@@ -52,41 +88,169 @@ impl RedisLockProvider {
 }
 
 impl RedisLockProviderBuilder {
-    /// One more server.
+    /// The server, or the servers:
+    ///
+    /// | URL | |
+    /// | --- | --- |
+    /// | `redis://user:password@host:6379/0` | one server, database 0 |
+    /// | `rediss://…` | with TLS |
+    /// | `unix:///run/redis.sock?db=0&user=…&pass=…` | on a Unix socket |
+    /// | `redis+redlock://a,b,c` | several that vote |
+    /// | `redis+cluster://a,b,c` | some nodes of a cluster |
+    /// | `redis+sentinel://a,b,c/mymaster/0` | the server that sentinels watch |
+    ///
+    /// Each may end in `?expiry=30s&prefix=app:`.
     #[must_use]
-    pub fn url(mut self, url: &str) -> Self {
-        self.setup.add_url(url);
+    pub fn url(mut self, url: impl AsRef<str>) -> Self {
+        self.setup.add_url(url.as_ref());
         self
     }
 
-    /// A connection on which a request is unanswered for so long is given up.
+    /// Several servers that vote, and know nothing of one another: the lock is held on a majority.
+    /// Take an odd number; an even one fails no later than the odd number below it.
+    #[must_use]
+    pub fn urls(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        for url in urls {
+            self.setup.add_url(url.as_ref());
+        }
+        self
+    }
+
+    /// One more of several servers that vote.
+    #[must_use]
+    pub fn add_server(self, url: impl AsRef<str>) -> Self {
+        self.url(url)
+    }
+
+    /// A server as the `redis` crate, of version 1, knows it: for whatever no URL can say. More
+    /// than one vote.
+    #[must_use]
+    pub fn client(mut self, client: redis::Client) -> Self {
+        self.setup.add_client(client);
+        self
+    }
+
+    /// The lease: how long a lock stays held when its holder is gone. From 100 ms to 2³¹ − 1 ms.
+    #[must_use]
+    pub fn expiry(mut self, expiry: Duration) -> Self {
+        self.setup.set_expiry(expiry);
+        self
+    }
+
+    /// How often a held lock is prolonged; shorter than the min validity.
+    #[must_use]
+    pub fn extension_cadence(mut self, cadence: Duration) -> Self {
+        self.setup.set_extension_cadence(cadence);
+        self
+    }
+
+    /// How much of the lease must be left when a lock was acquired; shorter than the expiry.
+    #[must_use]
+    pub fn min_validity(mut self, validity: Duration) -> Self {
+        self.setup.set_min_validity(validity);
+        self
+    }
+
+    /// How long to rest between two tries that nobody woke.
+    #[must_use]
+    pub fn busy_wait_sleep_range(mut self, rests: RangeInclusive<Duration>) -> Self {
+        self.setup.set_rests(*rests.start(), *rests.end());
+        self
+    }
+
+    /// Whether each acquisition is given a fencing token.
+    #[must_use]
+    pub fn fencing(mut self, fencing: bool) -> Self {
+        self.setup.set_fencing(fencing);
+        self
+    }
+
+    /// What stands before the key of each lock. The .NET library has no such thing.
+    #[must_use]
+    pub fn key_prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        self.setup.set_key_prefix(prefix.as_ref());
+        self
+    }
+
+    /// How long connecting may take. From 10 ms to 10 minutes.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.setup.set_connect_timeout(timeout);
+        self
+    }
+
+    /// How long a server may be silent before its connection is given up. From 10 ms to 10
+    /// minutes.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.setup.set_response_timeout(timeout);
         self
     }
 
-    /// Checks what was chosen.
+    /// The certificates, in PEM format, of whoever signed those of the servers. Default: the
+    /// system's.
+    #[must_use]
+    pub fn tls_root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.setup.set_root_certificates(pem.as_ref());
+        self
+    }
+
+    /// Connects to the server, or to a majority of the servers.
     ///
     /// # Errors
     ///
-    /// [`LockError::InvalidConfig`] naming the option that is wrong.
+    /// [`LockError::InvalidConfig`] if an option is wrong, [`LockError::Connection`] if the servers
+    /// can't be reached or let nobody in.
     pub fn build(self) -> Result<RedisLockProvider, LockError> {
         let RedisPlan { topology, settings, key_prefix, connect_timeout, response_timeout, .. } =
             self.setup.checked()?;
         let patience = Patience { connect: connect_timeout, answer: response_timeout };
         let inbox = Inbox::new(&seed()?);
-        let places = match topology {
-            Topology::Servers(clients) => clients.into_iter().map(Place::Server).collect(),
+        let redis = match topology {
+            Topology::Cluster(nodes) => {
+                let cluster = cluster(nodes, patience, &inbox)?;
+                Redis::new(cluster, &inbox, settings, &key_prefix)?
+            }
+            Topology::Servers(servers) => {
+                let places = servers.iter().cloned().map(Place::Server).collect();
+                let lanes = lanes(places, &servers, patience, &inbox)?;
+                Redis::new(lanes, &inbox, settings, &key_prefix)?
+            }
             Topology::Sentinels { sentinels, master, like } => {
                 let server = like.get_connection_info().clone();
-                vec![Place::Watched { sentinels, name: master, server }]
+                let watched = Place::Watched { sentinels: sentinels.clone(), name: master, server };
+                let lanes = lanes(vec![watched], &sentinels, patience, &inbox)?;
+                Redis::new(lanes, &inbox, settings, &key_prefix)?
             }
-            Topology::Cluster(_) => return Err(LockError::Unsupported("clusters".into())),
         };
-        let lanes = Lanes::new(places, patience, &inbox);
-        let redis = Redis::new(lanes, &inbox, settings, &key_prefix)?;
         Ok(RedisLockProvider { client: redis.client() })
+    }
+}
+
+fn cluster(
+    nodes: Vec<redis::Client>,
+    patience: Patience,
+    inbox: &Inbox,
+) -> Result<Cluster, LockError> {
+    let first = nodes.first().cloned();
+    Cluster::connect(nodes, patience, inbox).map_err(|fault| refused(first.as_ref(), fault))
+}
+
+/// Lanes to `places`, which `clients` are to name in errors.
+fn lanes(
+    places: Vec<Place>,
+    clients: &[redis::Client],
+    patience: Patience,
+    inbox: &Inbox,
+) -> Result<Lanes, LockError> {
+    Lanes::connect(places, patience, inbox)
+        .map_err(|(server, fault)| refused(server.and_then(|server| clients.get(server)), fault))
+}
+
+fn refused(client: Option<&redis::Client>, fault: Fault) -> LockError {
+    match client {
+        Some(client) => not_connected(client, fault),
+        None => LockError::Connection(fault),
     }
 }
 

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_blocking::{Lock, LockError, LockProvider, RedisLockProvider};
-use lock_tests::redis::{Mode, PATIENCE, Proxy, Server, ServerOptions, eventually};
+use lock_tests::redis::{
+    Certificates, Cluster, Mode, PATIENCE, Proxy, Sentinels, Server, ServerOptions, eventually,
+};
 
 /// How long a server may be silent in these tests.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -55,15 +57,13 @@ fn a_server_that_answers_nothing_costs_no_more_than_the_time_out() {
     let server = Server::start();
     let proxy = Proxy::to(&server);
     let lock = provider(&proxy.url()).create_lock("a");
-    proxy.set(Mode::BlackHole);
-    check_in_time(Duration::from_millis(200), || connection_error(&lock, 200));
-
-    proxy.set(Mode::Pass);
-    proxy.cut();
-    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
-    proxy.set(Mode::BlackHole);
-    for timeout in [50, 700] {
-        check_in_time(Duration::from_millis(timeout), || connection_error(&lock, timeout));
+    for timeout in [200, 50, 700] {
+        proxy.set(Mode::Pass);
+        proxy.cut();
+        lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+        proxy.set(Mode::BlackHole);
+        check_in_time(Duration::from_millis(timeout), || check_no_lock(&lock, timeout));
+        check_in_time(Duration::from_millis(timeout), || check_no_lock(&lock, timeout));
     }
 }
 
@@ -187,8 +187,8 @@ fn wrong_credentials_are_an_error_at_once() {
     let server = ServerOptions::new().with_password("secret").start();
     provider(&server.url()).create_lock("a").acquire(None).unwrap().release().unwrap();
     let url = format!("redis://:guess@{}", server.address());
-    let error = provider(&url).create_lock("a").acquire(Some(PATIENCE)).unwrap_err();
-    assert!(matches!(error, LockError::Backend(_)), "{error:?}");
+    let error = RedisLockProvider::new(&url).unwrap_err();
+    assert!(matches!(error, LockError::Connection(_)), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("guess"), "{error:?}");
 }
 
@@ -217,14 +217,114 @@ fn the_threads_of_a_provider_end_with_it() {
     eventually("connections that are closed", || server.clients().is_empty().then_some(()));
 }
 
+#[test]
+fn several_servers_vote_and_a_dead_one_delays_nobody() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls = servers.each_ref().map(Server::url);
+    let builder = RedisLockProvider::builder().urls(&urls).response_timeout(SILENCE);
+    let provider = builder.build().unwrap();
+    let lock = provider.create_lock("a");
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    servers[1].kill();
+    check_in_time(Duration::ZERO, || lock.acquire(Some(PATIENCE)).unwrap().release().unwrap());
+    servers[1].restart();
+    servers[0].pause();
+    check_in_time(Duration::ZERO, || lock.acquire(Some(PATIENCE)).unwrap().release().unwrap());
+    servers[0].resume();
+}
+
+#[test]
+fn a_provider_of_several_servers_needs_a_majority() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls = servers.each_ref().map(Server::url);
+    servers[1].kill();
+    let builder = RedisLockProvider::builder().urls(&urls).connect_timeout(SILENCE);
+    drop(builder.clone().build().unwrap());
+    servers[2].kill();
+    let error = builder.clone().build().unwrap_err();
+    assert!(matches!(error, LockError::Connection(_)), "{error:?}");
+    servers[1].restart();
+    servers[1].pause();
+    check_in_time(SILENCE, || drop(builder.build().unwrap_err()));
+    servers[1].resume();
+}
+
+#[test]
+fn locks_of_a_cluster_are_had_wherever_they_are() {
+    let cluster = Cluster::start();
+    let provider = provider(&cluster_url(&cluster));
+    for number in 0..20 {
+        let lock = provider.create_lock(&format!("lock {number}"));
+        let held = lock.acquire(Some(PATIENCE)).unwrap();
+        assert!(lock.try_acquire().unwrap().is_none());
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock.acquire(Some(PATIENCE)).unwrap().fence());
+            wait_for_waiters(&lock, 1);
+            let (fence, released) = (held.fence(), Instant::now());
+            held.release().unwrap();
+            assert!(waiting.join().unwrap() > fence);
+            assert!(released.elapsed() < SOON, "{:?}", released.elapsed());
+        });
+    }
+}
+
+#[test]
+fn locks_follow_their_slot_when_a_master_hands_over_or_dies() {
+    let cluster = Cluster::start();
+    let lock = provider(&cluster_url(&cluster)).create_lock("a");
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    let first = cluster.master_of("a");
+    let second = cluster.failover(first);
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    cluster.kill(second);
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+}
+
+#[test]
+fn locks_follow_the_master_that_sentinels_watch() {
+    let sentinels = Sentinels::start();
+    let lock = provider(&sentinels.url()).create_lock("a");
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    sentinels.kill_master();
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+}
+
+#[test]
+fn servers_are_talked_to_over_tls_and_unix_sockets() {
+    let certificates = Certificates::new();
+    let secure = ServerOptions::new().with_password("secret").with_tls(&certificates).start();
+    let builder = RedisLockProvider::builder().url(secure.url());
+    let builder = builder.tls_root_certificates(certificates.authority_pem());
+    let plain = Server::start();
+    let socket = provider(&format!("unix://{}", plain.unix_socket().display()));
+    for provider in [builder.build().unwrap(), socket] {
+        let lock = provider.create_lock("a");
+        let held = lock.acquire(Some(PATIENCE)).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock.acquire(Some(PATIENCE)).unwrap().fence());
+            wait_for_waiters(&lock, 1);
+            held.release().unwrap();
+            assert!(waiting.join().unwrap().is_some());
+        });
+    }
+    assert!(RedisLockProvider::new(&secure.url()).is_err(), "nobody knows who signed it");
+}
+
 fn provider(url: &str) -> RedisLockProvider {
     let builder = RedisLockProvider::builder().url(url).response_timeout(SILENCE);
     builder.build().expect("the options are good")
 }
 
-fn connection_error(lock: &Lock, timeout_ms: u64) {
+fn cluster_url(cluster: &Cluster) -> String {
+    let addresses: Vec<String> = cluster.nodes().iter().map(Server::address).collect();
+    format!("redis+cluster://{}", addresses.join(","))
+}
+
+fn check_no_lock(lock: &Lock, timeout_ms: u64) {
     let outcome = lock.acquire(Some(Duration::from_millis(timeout_ms)));
-    assert!(matches!(outcome, Err(LockError::Connection(_))), "{outcome:?}");
+    // Whether a server is silent or slow is not known after a short time.
+    let in_vain = matches!(outcome, Err(LockError::Connection(_) | LockError::Timeout(_)));
+    assert!(in_vain, "{outcome:?}");
 }
 
 fn check_in_time(expected: Duration, action: impl FnOnce()) {

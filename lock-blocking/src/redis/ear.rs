@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// The subscription to the inbox on one server.
 pub(super) struct Ear {
-    place: Place,
+    place: Mutex<Place>,
     patience: Patience,
     inbox: Inbox,
     hears: AtomicBool,
@@ -38,7 +38,7 @@ struct State {
 impl Ear {
     pub(super) fn new(place: Place, patience: Patience, inbox: &Inbox) -> Arc<Self> {
         Arc::new(Self {
-            place,
+            place: Mutex::new(place),
             patience,
             inbox: inbox.clone(),
             hears: AtomicBool::new(false),
@@ -70,6 +70,11 @@ impl Ear {
         }
     }
 
+    /// Where to subscribe the next time.
+    pub(super) fn turn_to(&self, place: Place) {
+        *self.place() = place;
+    }
+
     /// Ends the thread.
     pub(super) fn close(&self) {
         self.state().closed = true;
@@ -89,7 +94,8 @@ impl Ear {
 
     /// Subscribes, and hears until the connection is lost or the client closed.
     fn listen(&self, rests: &mut Rests) -> RedisResult<()> {
-        let mut connection = self.place.connect(self.patience)?;
+        let place = self.place().clone();
+        let mut connection = place.connect(self.patience)?;
         let subscribe = redis::cmd("SUBSCRIBE").arg(&**self.inbox.name()).get_packed_command();
         connection.send_packed_command(&subscribe)?;
         connection.recv_response()?.extract_error()?;
@@ -139,6 +145,10 @@ impl Ear {
         {
             drop(self.changed.wait_timeout(state, left));
         }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,91 +1,84 @@
-//! One server: its queue, its connection, and the thread that serves them.
+//! One server: its connection, and the thread that serves who waits for it.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lock_engine::Clock;
-use lock_engine::redis::{Parcel, Session, fault_of};
-use lock_proto::{Fault, FaultKind};
+use lock_engine::redis::{Parcel, Session};
+use lock_proto::Fault;
 use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
+use super::cluster::{Map, moved};
 use super::ear::Ear;
 use super::errand;
 use super::line::Line;
-use super::place::{Patience, Place};
+use super::place::{Patience, Place, unconnected};
+use super::queue::{Queue, Report, Standing, Waiting};
 use super::rests::Rests;
 
 /// More parcels than this don't wait for one server.
-const MOST_QUEUED: usize = 65_536;
-/// More parcels than this are not written in one piece.
-const BATCH: usize = 1024;
+const MOST_WAITING: usize = 100_000;
 /// A caller that waits for less leaves talking to the lane: giving up a connection in the middle of
 /// an answer costs everybody a new one.
 const SHORTEST_TALK: Duration = Duration::from_millis(250);
-/// A parcel that listens does not wait longer than this for the subscription: without messages a
-/// waiter is let in when it asks again.
-const LISTENING_WITHIN: Duration = Duration::from_millis(500);
 
 /// One server.
 ///
 /// A caller that waits anyway talks to an idle server itself. Everybody else puts parcels in the
 /// queue, and the lane's thread takes all there are, writes them in one piece and settles each as
-/// its replies come. Only the thread connects.
+/// its replies come. To connect, which may take long, there is a thread each time.
 pub(super) struct Lane {
     place: Place,
     patience: Patience,
     ear: Arc<Ear>,
+    /// Where the other nodes are, if this is one of a cluster's.
+    map: Weak<Map>,
     queue: Mutex<Queue>,
     changed: Condvar,
     /// Held by whoever talks to the server; the queue may be locked meanwhile, but not before.
     line: Mutex<Option<Line>>,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    started: bool,
-    closed: bool,
-}
-
-struct Waiting {
-    parcel: Parcel,
-    since: Instant,
-}
-
-/// What the thread knows of the server between two connections.
-struct Outlook {
-    rests: Rests,
-    /// Why there was no connection.
-    last: Option<RedisError>,
-}
-
 impl Lane {
-    pub(super) fn new(place: Place, patience: Patience, ear: &Arc<Ear>) -> Arc<Self> {
-        Arc::new(Self {
+    /// A server that is connected to from now on, until the lane is [closed](Self::close).
+    pub(super) fn start(
+        place: Place,
+        patience: Patience,
+        ear: &Arc<Ear>,
+        map: Weak<Map>,
+        report: Option<Report>,
+    ) -> Result<Arc<Self>, Fault> {
+        let lane = Arc::new(Self {
             place,
             patience,
             ear: Arc::clone(ear),
-            queue: Mutex::default(),
+            map,
+            queue: Mutex::new(Queue { report, ..Queue::default() }),
             changed: Condvar::new(),
             line: Mutex::default(),
-        })
+        });
+        let running = Arc::clone(&lane);
+        let thread = thread::Builder::new().name("dlock-redis".into());
+        thread.spawn(move || running.run()).map_err(no_thread)?;
+        Ok(lane)
     }
 
-    /// Takes a parcel, and sees to it that it is settled.
-    pub(super) fn send(self: &Arc<Self>, parcel: Parcel) {
-        if parcel.listens() {
-            self.ear.start(self);
+    /// Takes a parcel that was sent elsewhere so often, and sees to it that it is settled: at once
+    /// if the caller waits anyway and the server is idle.
+    pub(super) fn send(self: &Arc<Self>, parcel: Parcel, hops: u32) {
+        let left = errand::left().filter(|left| *left >= SHORTEST_TALK);
+        let Some(left) = left else { return self.post(parcel, hops) };
+        self.listen(&parcel);
+        if let Some(waiting) = self.talk_here(Waiting::new(parcel, hops), left) {
+            self.enqueue(waiting);
         }
-        let unsent = match errand::left() {
-            Some(left) if left >= SHORTEST_TALK => self.talk_here(parcel, left),
-            Some(_) | None => Some(parcel),
-        };
-        if let Some(parcel) = unsent {
-            self.enqueue(parcel);
-        }
+    }
+
+    /// Takes a parcel that was sent elsewhere so often, and sees to it that it is settled later.
+    pub(super) fn post(self: &Arc<Self>, parcel: Parcel, hops: u32) {
+        self.listen(&parcel);
+        self.enqueue(Waiting::new(parcel, hops));
     }
 
     /// Lets the thread look at the queue again.
@@ -100,149 +93,174 @@ impl Lane {
         self.changed.notify_one();
     }
 
-    /// Talks to the server on this thread for at most so long, unless somebody else does; gives the
-    /// parcel back that is still to be sent.
-    fn talk_here(&self, parcel: Parcel, left: Duration) -> Option<Parcel> {
+    /// Talks to the server on this thread for at most so long, unless somebody else does; gives
+    /// back what is still to be sent.
+    fn talk_here(&self, waiting: Waiting, left: Duration) -> Option<Waiting> {
         let mut line = match self.line.try_lock() {
             Ok(line) => line,
             Err(TryLockError::Poisoned(line)) => line.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(parcel),
+            Err(TryLockError::WouldBlock) => return Some(waiting),
         };
-        let Some(open) = line.as_mut() else { return Some(parcel) };
-        if !self.queue().waiting.is_empty() || parcel.listens() && !self.ear.hears() {
-            return Some(parcel);
+        let Some(open) = line.as_mut() else { return Some(waiting) };
+        if !self.queue().waiting.is_empty() || waiting.parcel.listens() && !self.ear.hears() {
+            return Some(waiting);
         }
         let session = Arc::clone(open.session());
-        let replies = open.ask(&parcel, left);
+        let replies = open.ask(&waiting.parcel, left);
         if is_over(&replies) {
-            *line = None;
+            self.hang_up(&mut line);
         }
         drop(line);
-        parcel.replied(&session, replies)
+        self.settle(waiting, &session, replies);
+        None
     }
 
-    fn enqueue(self: &Arc<Self>, parcel: Parcel) {
-        let mut queue = self.queue();
-        if queue.closed || queue.waiting.len() >= MOST_QUEUED {
-            drop(queue);
-            return parcel.fail(Fault::not_sent("too much waits for the Redis server already"));
+    fn listen(self: &Arc<Self>, parcel: &Parcel) {
+        if parcel.listens() {
+            self.ear.start(self);
         }
-        queue.waiting.push_back(Waiting { parcel, since: Instant::now() });
-        let started = std::mem::replace(&mut queue.started, true);
+    }
+
+    fn enqueue(&self, waiting: Waiting) {
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
+            return waiting.parcel.fail(closed());
+        }
+        if queue.waiting.len() >= MOST_WAITING {
+            drop(queue);
+            let fault = Fault::not_sent("too many requests wait for the Redis server");
+            return waiting.parcel.fail(fault);
+        }
+        queue.waiting.push_back(waiting);
         drop(queue);
         self.changed.notify_one();
-        if !started && let Err(fault) = self.start() {
-            self.fail_all(&fault);
-        }
     }
 
-    fn start(self: &Arc<Self>) -> Result<(), Fault> {
-        let lane = Arc::clone(self);
-        let thread = thread::Builder::new().name("dlock-redis".into());
-        let started = thread.spawn(move || lane.run(Outlook { rests: Rests::new(), last: None }));
-        started.map(drop).map_err(|error| {
-            self.queue().started = false;
-            Fault::not_sent("no thread can be started: see the limit on threads (ulimit -u)")
-                .with_cause(error)
-        })
-    }
-
-    fn run(&self, mut outlook: Outlook) {
+    fn run(self: &Arc<Self>) {
+        let mut rests = Rests::new();
+        let mut dialled = false;
         loop {
             let mut queue = self.queue();
             let overdue = queue.take_overdue();
             if !overdue.is_empty() {
                 drop(queue);
-                overdue.into_iter().for_each(|parcel| outlook.expire(parcel));
+                overdue.into_iter().for_each(|waiting| waiting.parcel.expire());
                 continue;
             }
-            let hears = self.ear.hears();
-            if queue.is_ready(hears) {
+            let up = matches!(queue.standing, Standing::Up);
+            if up && queue.is_ready(self.ear.hears()) {
                 drop(queue);
-                self.serve(&mut outlook);
+                self.serve();
             } else if queue.closed {
-                return;
+                drop(queue);
+                return self.end();
+            } else if let Some(outcome) = queue.take_dialled() {
+                drop(queue);
+                self.dialled(outcome, &mut rests);
+            } else if matches!(queue.standing, Standing::Down) && rests.left().is_none() {
+                queue.standing = Standing::Dialling;
+                drop(queue);
+                self.dial(std::mem::replace(&mut dialled, true));
             } else {
-                let timeout = queue.next_deadline();
+                let rest = rests.left().filter(|_| matches!(queue.standing, Standing::Down));
+                let timeout = queue.next_deadline().into_iter().chain(rest).min();
                 drop(self.wait(queue, timeout));
             }
         }
     }
 
-    /// Talks to the server, connects to it, or waits until that makes sense.
-    fn serve(&self, outlook: &mut Outlook) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if line.is_none() {
-            if let Some(left) = outlook.rests.left() {
-                drop(line);
-                return self.rest(left);
-            }
-            match Line::open(&self.place, self.patience) {
-                Ok(open) => {
-                    outlook.succeeded();
-                    *line = Some(open);
-                }
-                Err(error) => {
-                    drop(line);
-                    return self.failed_to_connect(error, outlook);
-                }
-            }
-        }
+    /// Sends what waits.
+    fn serve(&self) {
+        let mut line = self.line();
+        let Some(open) = line.as_mut() else { return };
         let batch = self.queue().take_batch(self.ear.hears());
-        if let Some(open) = line.as_mut()
-            && !batch.is_empty()
-            && !self.talk(open, batch)
-        {
-            *line = None;
+        if !batch.is_empty() && !self.talk(open, batch) {
+            self.hang_up(&mut line);
         }
     }
 
     /// Writes parcels and settles each as its replies come; says whether the connection is good.
-    fn talk(&self, line: &mut Line, batch: Vec<Parcel>) -> bool {
+    fn talk(&self, line: &mut Line, batch: Vec<Waiting>) -> bool {
         let session = Arc::clone(line.session());
         let mut good = true;
-        let (counts, mut broken) = match line.write(&batch) {
+        let (counts, mut broken) = match line.write(batch.iter().map(|waiting| &waiting.parcel)) {
             Ok(counts) => (counts, None),
             Err(error) => (vec![0; batch.len()], Some(error)),
         };
-        for (parcel, count) in batch.into_iter().zip(counts) {
+        for (waiting, count) in batch.into_iter().zip(counts) {
             let replies = broken.clone().map_or_else(|| line.read(count), Err);
             good &= !is_over(&replies);
             if let Err(error) = &replies {
                 broken.get_or_insert_with(|| error.clone());
             }
-            self.settle(parcel, &session, replies);
+            self.settle(waiting, &session, replies);
         }
         good
     }
 
-    fn settle(&self, parcel: Parcel, session: &Session, replies: RedisResult<Vec<Value>>) {
+    fn settle(&self, waiting: Waiting, session: &Session, replies: RedisResult<Vec<Value>>) {
+        let Waiting { parcel, hops, .. } = waiting;
+        if let Some(map) = self.map.upgrade()
+            && let Some(node) = moved(&replies, hops)
+        {
+            return map.redirect(parcel, hops + 1, node, &self.place);
+        }
         // A waker that panics is its owner's bug, and may not end everybody else's lane.
-        let replied = catch_unwind(AssertUnwindSafe(|| parcel.replied(session, replies)));
-        if let Ok(Some(parcel)) = replied {
-            let since = Instant::now();
-            self.queue().waiting.push_front(Waiting { parcel, since });
+        let again = catch_unwind(AssertUnwindSafe(|| parcel.replied(session, replies)));
+        if let Ok(Some(parcel)) = again {
+            self.enqueue(Waiting::new(parcel, hops));
         }
     }
 
-    fn failed_to_connect(&self, error: RedisError, outlook: &mut Outlook) {
-        outlook.rests.failed();
-        let fault = fault_of(error.clone());
-        outlook.last = Some(error);
-        // A server that doesn't want us won't change its mind for those who wait.
-        if fault.kind() == FaultKind::Refused || self.queue().closed {
-            self.fail_all(&fault);
+    /// Connects, on a thread of its own.
+    fn dial(self: &Arc<Self>, again: bool) {
+        let lane = Arc::clone(self);
+        let thread = thread::Builder::new().name("dlock-redis-dial".into());
+        let started = thread.spawn(move || {
+            if again && let Some(map) = lane.map.upgrade() {
+                map.refresh(&lane.place);
+            }
+            let outcome = Line::open(&lane.place, lane.patience);
+            lane.queue().standing = Standing::Dialled(outcome);
+            lane.changed.notify_one();
+        });
+        if let Err(error) = started {
+            self.queue().standing = Standing::Dialled(Err(RedisError::from(error)));
         }
     }
 
-    fn rest(&self, left: Duration) {
-        let queue = self.queue();
-        if queue.closed {
-            drop(queue);
-            return self.fail_all(&Fault::not_sent("the locks were closed"));
+    fn dialled(&self, outcome: RedisResult<Line>, rests: &mut Rests) {
+        let outcome = match outcome {
+            Ok(open) => {
+                rests.succeeded();
+                let mut line = self.line();
+                *line = Some(open);
+                self.queue().standing = Standing::Up;
+                Ok(())
+            }
+            Err(error) => {
+                rests.failed();
+                let fault = unconnected(error, self.patience);
+                self.fail_all(&fault);
+                Err(fault)
+            }
+        };
+        if let Some(report) = self.queue().report.take() {
+            // Who asked may have heard enough.
+            let _ = report.to.send((report.server, outcome));
         }
-        let timeout = queue.next_deadline().map_or(left, |deadline| deadline.min(left));
-        drop(self.wait(queue, Some(timeout)));
+    }
+
+    fn hang_up(&self, line: &mut Option<Line>) {
+        *line = None;
+        self.queue().standing = Standing::Down;
+        self.changed.notify_one();
+    }
+
+    fn end(&self) {
+        *self.line() = None;
+        self.fail_all(&closed());
     }
 
     fn fail_all(&self, fault: &Fault) {
@@ -267,76 +285,9 @@ impl Lane {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Queue {
-    fn take_overdue(&mut self) -> Vec<Parcel> {
-        let now = Clock::System.now();
-        self.take(BATCH, |waiting| waiting.parcel.not_after() < now)
-    }
-
-    fn take_batch(&mut self, hears: bool) -> Vec<Parcel> {
-        let now = Clock::System.now();
-        self.take(BATCH, |waiting| waiting.parcel.not_after() >= now && waiting.is_ready(hears))
-    }
-
-    /// Takes up to so many of those that are meant, in their order.
-    fn take(&mut self, most: usize, mut meant: impl FnMut(&Waiting) -> bool) -> Vec<Parcel> {
-        let mut taken = Vec::new();
-        let mut rest = VecDeque::new();
-        for waiting in self.waiting.drain(..) {
-            if taken.len() < most && meant(&waiting) {
-                taken.push(waiting.parcel);
-            } else {
-                rest.push_back(waiting);
-            }
-        }
-        self.waiting = rest;
-        taken
-    }
-
-    fn is_ready(&self, hears: bool) -> bool {
-        self.waiting.iter().any(|waiting| waiting.is_ready(hears))
-    }
-
-    /// How long until a parcel is overdue or has waited for the subscription long enough.
-    fn next_deadline(&self) -> Option<Duration> {
-        let now = Clock::System.now();
-        let deadlines = self.waiting.iter().map(|waiting| {
-            // Past the last moment, not at it.
-            let rest = waiting.parcel.not_after().since(now) + Duration::from_millis(1);
-            waiting.listening_for().map_or(rest, |left| rest.min(left))
-        });
-        deadlines.min()
-    }
-}
-
-impl Waiting {
-    fn is_ready(&self, hears: bool) -> bool {
-        hears || self.listening_for().is_none()
-    }
-
-    /// For how long it waits for the subscription still.
-    fn listening_for(&self) -> Option<Duration> {
-        let waits = self.parcel.listens();
-        waits.then(|| LISTENING_WITHIN.checked_sub(self.since.elapsed())).flatten()
-    }
-}
-
-impl Outlook {
-    fn succeeded(&mut self) {
-        self.rests.succeeded();
-        self.last = None;
-    }
-
-    fn expire(&self, parcel: Parcel) {
-        let Some(error) = &self.last else { return parcel.expire() };
-        let fault = fault_of(error.clone());
-        if fault.kind() == FaultKind::Unknown {
-            let context = "there was no connection to the Redis server in time";
-            return parcel.fail(Fault::not_sent(context).with_cause(error.clone()));
-        }
-        parcel.fail(fault);
+    fn line(&self) -> MutexGuard<'_, Option<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -347,4 +298,13 @@ fn is_over(replies: &RedisResult<Vec<Value>>) -> bool {
             if error.kind() == Some(ServerErrorKind::ReadOnly))
     };
     replies.as_ref().map_or(true, |replies| replies.iter().any(demoted))
+}
+
+fn closed() -> Fault {
+    Fault::not_sent("the connection to the Redis server was closed")
+}
+
+fn no_thread(error: std::io::Error) -> Fault {
+    Fault::not_sent("no thread can be started: see the limit on threads (ulimit -u)")
+        .with_cause(error)
 }

@@ -36,9 +36,12 @@ impl Line {
     }
 
     /// Writes parcels in one piece, and says how many replies come to each.
-    pub(super) fn write(&mut self, parcels: &[Parcel]) -> RedisResult<Vec<usize>> {
+    pub(super) fn write<'a>(
+        &mut self,
+        parcels: impl Iterator<Item = &'a Parcel>,
+    ) -> RedisResult<Vec<usize>> {
         self.bytes.clear();
-        let mut counts = Vec::with_capacity(parcels.len());
+        let mut counts = Vec::with_capacity(parcels.size_hint().0);
         for parcel in parcels {
             let commands = parcel.pack(&self.session);
             counts.push(commands.len());

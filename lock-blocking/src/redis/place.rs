@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lock_engine::redis::fault_of;
+use lock_proto::{Fault, FaultKind};
 use redis::{
     Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value,
 };
@@ -20,6 +22,8 @@ pub(crate) struct Patience {
 pub(crate) enum Place {
     /// It is always the same.
     Server(Client),
+    /// Any of these will do.
+    Any(Vec<Client>),
     /// Sentinels know.
     Watched {
         /// The sentinels.
@@ -36,6 +40,7 @@ impl Place {
     pub(super) fn connect(&self, patience: Patience) -> RedisResult<Connection> {
         let connection = match self {
             Self::Server(client) => client.get_connection_with_timeout(patience.connect)?,
+            Self::Any(clients) => first(clients, patience)?,
             Self::Watched { sentinels, name, server } => {
                 let address = find(sentinels, name, patience)?;
                 let server = server.clone().set_addr(at(server.addr(), address)?);
@@ -46,6 +51,40 @@ impl Place {
         connection.set_write_timeout(Some(patience.answer))?;
         Ok(connection)
     }
+}
+
+/// Connects to the first server that lets us.
+fn first(clients: &[Client], patience: Patience) -> RedisResult<Connection> {
+    let mut last = None;
+    for client in clients {
+        match client.get_connection_with_timeout(patience.connect) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = Some(error),
+        }
+    }
+    let nobody = || (ErrorKind::InvalidClientConfig, "no server was named").into();
+    Err(last.unwrap_or_else(nobody))
+}
+
+/// Why there is no connection.
+pub(super) fn unconnected(error: RedisError, patience: Patience) -> Fault {
+    let silent = error.is_timeout();
+    let fault = fault_of(error.clone());
+    if fault.kind() != FaultKind::Unknown {
+        return fault;
+    }
+    let context = if silent {
+        let limit = patience.connect;
+        format!(
+            "the server did not answer within {limit:?}: check the address, and whether a \
+             firewall or a missing rediss:// is in the way"
+        )
+    } else {
+        "the server could not be connected to: check the address, and whether it is Redis, with \
+         TLS or without"
+            .to_owned()
+    };
+    Fault::not_sent(context).with_cause(error)
 }
 
 /// Asks the sentinels in turn where the master is.
