@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connect;
+mod ear;
 mod errand;
 mod line;
 mod server;

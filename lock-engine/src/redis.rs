@@ -4,6 +4,7 @@
 //! is in one of them is here.
 
 mod courier;
+mod examine;
 mod fault;
 mod inbox;
 mod info;
@@ -25,6 +26,7 @@ use crate::{Client, Clock};
 use courier::Courier;
 use link::RedisLink;
 
+pub use examine::Roster;
 pub use fault::fault_of;
 pub use inbox::Inbox;
 pub use session::Session;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lock_tests::redis::{Server, ServerOptions, eventually};
+use lock_tests::redis::{Certificates, Cluster, Sentinels, Server, ServerOptions, eventually};
 use lock_tokio::prelude::*;
 
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
@@ -252,7 +252,7 @@ async fn a_majority_of_servers_is_enough_for_a_lock() {
     assert_eq!((info.locked, info.holders.len()), (true, 1));
     assert_eq!(info.holders[0].fence, held.fence());
     servers[1].kill();
-    assert!(other.create_lock("orders").try_acquire().await.unwrap().is_none());
+    assert!(!matches!(other.create_lock("orders").try_acquire().await, Ok(Some(_))));
     let waiter = other.create_lock("orders");
     let waiting = tokio::spawn(async move { waiter.acquire(LONG).await });
     eventually("a waiter in the queue", || waiters(&servers[0], "orders").filter(|n| *n == 1));
@@ -271,4 +271,76 @@ async fn a_majority_of_servers_is_enough_for_a_lock() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(matches!(error, Err(LockError::Connection(_) | LockError::Timeout(_))), "{error:?}");
     assert!(matches!(builder.build().await, Err(LockError::Connection(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_of_a_cluster_outlive_one_of_its_masters() {
+    let cluster = Cluster::start();
+    let hosts: Vec<_> = cluster.nodes()[..3].iter().map(Server::address).collect();
+    let url = format!("redis+cluster://{}", hosts.join(","));
+    let provider = RedisLockProvider::new(&url).await.unwrap();
+    let other = RedisLockProvider::new(&url).await.unwrap();
+    for name in ["a", "b", "c", "d"] {
+        let lock = provider.create_lock(name);
+        let held = lock.acquire(LONG).await.unwrap();
+        assert!(other.create_lock(name).try_acquire().await.unwrap().is_none());
+        let waiter = other.create_lock(name);
+        let waiting = tokio::spawn(async move { waiter.acquire(LONG).await });
+        let master = &cluster.nodes()[cluster.master_of(name)];
+        eventually("a waiter in the queue", || waiters(master, name).filter(|n| *n == 1));
+        let (fence, started) = (held.fence(), Instant::now());
+        held.release().await.unwrap();
+        let next = waiting.await.unwrap().unwrap();
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        assert!(next.fence() > fence);
+        next.release().await.unwrap();
+    }
+    assert_eq!(provider.list().await.unwrap().len(), 4);
+
+    let lock = provider.create_lock("a");
+    let former = cluster.master_of("a");
+    cluster.kill(former);
+    let started = Instant::now();
+    let _ = lock.acquire(Some(Duration::from_millis(500))).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    let held = lock.acquire(LONG).await.unwrap();
+    held.release().await.unwrap();
+    provider.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_that_sentinels_name_is_found_again() {
+    let sentinels = Sentinels::start();
+    let provider = RedisLockProvider::new(&sentinels.url()).await.unwrap();
+    let lock = provider.create_lock("orders");
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+    let former = sentinels.kill_master();
+    let held = lock.acquire(LONG).await.unwrap();
+    let master = sentinels.wait_for_successor_of(former);
+    assert_eq!(master.command(&["EXISTS", "orders"]).unwrap(), redis::Value::Int(1));
+    held.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_are_reached_by_every_kind_of_address() {
+    let certificates = Certificates::new();
+    let server = ServerOptions::new().with_tls(&certificates).start();
+    let pem = certificates.authority_pem();
+    let builder = RedisLockProvider::builder().url(server.url());
+    let provider = builder.clone().tls_root_certificates(&pem).build().await.unwrap();
+    provider.create_lock("orders").acquire(LONG).await.unwrap().release().await.unwrap();
+    assert!(matches!(builder.build().await, Err(LockError::Connection(_))));
+    let plain = server.url().replace("rediss://", "redis://");
+    let builder = RedisLockProvider::builder().url(plain).connect_timeout(Duration::from_secs(1));
+    assert!(matches!(builder.build().await, Err(LockError::Connection(_))));
+
+    let server = ServerOptions::new().with_user("alice", "secret").start();
+    let provider = RedisLockProvider::new(&format!("{}/3", server.url())).await.unwrap();
+    let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
+    let socket = server.unix_socket();
+    let url = format!("unix://{}?db=3&user=alice&pass=secret", socket.display());
+    let other = lock_tokio::connect(&url).await.unwrap();
+    assert!(other.create_lock("orders").try_acquire().await.unwrap().is_none());
+    drop(held);
+    other.create_lock("orders").acquire(LONG).await.unwrap().release().await.unwrap();
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use lock_engine::redis::{Inbox, fault_of, load_scripts};
 use lock_proto::Fault;
 use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, PushInfo, PushKind, Value, cmd};
 
+use super::cluster;
 use super::line::{Connection, Line, subscription};
 use super::server::Server;
 
@@ -14,12 +16,15 @@ use super::server::Server;
 const BUFFER: usize = 1024;
 
 /// How to reach one server.
-#[derive(Debug)]
 pub(super) enum Connector {
     /// Always at the same address.
     Direct(Client),
     /// Wherever the sentinels say.
     Sentinels { sentinels: Vec<Client>, master: String, like: Box<Client> },
+    /// All nodes of a cluster.
+    Cluster { nodes: Box<ClusterClient>, first: Client },
+    /// One node of a cluster, whichever answers, to listen to.
+    AnyOf(Vec<Client>),
 }
 
 /// A new connection.
@@ -36,48 +41,81 @@ impl Connector {
         generation: u64,
         listened: bool,
     ) -> Result<Connected, Fault> {
-        let inbox = server.inbox();
         let connection = match server.connector() {
-            Self::Direct(client) => open(client, server, generation).await.map_err(fault_of)?,
+            Self::Direct(client) => open(client, server, generation).await?,
             Self::Sentinels { sentinels, master, like } => {
                 let client = master_of(sentinels, master, like).await?;
-                open(&client, server, generation).await.map_err(fault_of)?
+                open(&client, server, generation).await?
             }
+            Self::Cluster { nodes, .. } => {
+                let connection = Connection::Cluster(cluster::open(nodes).await?);
+                let line = Line::new(connection, generation, server.inbox(), true, server);
+                return Ok(Connected { line, resubscribed: false });
+            }
+            Self::AnyOf(nodes) => open_any(nodes, server, generation).await?,
         };
-        let single = Connection::Single(connection.clone());
-        let loaded = single.clone().ask(&load_scripts()).await.map_err(fault_of)?;
-        for answer in loaded {
-            answer.extract_error().map_err(fault_of)?;
-        }
-        if listened {
-            // Without the right to subscribe, waiters ask from time to time.
-            let _ = subscription(connection, inbox.clone()).await;
-        }
-        let line = Line::new(single, generation, inbox, listened, server);
-        Ok(Connected { line, resubscribed: listened })
+        ready(connection, server, generation, listened).await
     }
 
     /// The client by which to name the server in a message.
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> Option<&Client> {
         match self {
-            Self::Direct(client) => client,
-            Self::Sentinels { sentinels, like, .. } => sentinels.first().unwrap_or(like),
+            Self::Direct(client) | Self::Cluster { first: client, .. } => Some(client),
+            Self::Sentinels { sentinels: clients, .. } | Self::AnyOf(clients) => clients.first(),
         }
     }
+}
+
+/// Tells the server what it has to know before the first request.
+async fn ready(
+    mut connection: MultiplexedConnection,
+    server: &Arc<Server>,
+    generation: u64,
+    listened: bool,
+) -> Result<Connected, Fault> {
+    let scripts = load_scripts();
+    let loaded = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
+    for answer in loaded.map_err(fault_of)? {
+        answer.extract_error().map_err(fault_of)?;
+    }
+    if listened {
+        // Without the right to subscribe, waiters ask from time to time.
+        let _ = subscription(connection.clone(), server.inbox().clone()).await;
+    }
+    let connection = Connection::Single(connection);
+    let line = Line::new(connection, generation, server.inbox(), listened, server);
+    Ok(Connected { line, resubscribed: listened })
+}
+
+/// Connects to the first node that answers, each time beginning with the next.
+async fn open_any(
+    nodes: &[Client],
+    server: &Arc<Server>,
+    generation: u64,
+) -> Result<MultiplexedConnection, Fault> {
+    let mut last = Fault::not_sent("no node of the cluster was named");
+    let first = usize::try_from(generation).unwrap_or(0) % nodes.len().max(1);
+    for node in nodes.iter().cycle().skip(first).take(nodes.len()) {
+        match open(node, server, generation).await {
+            Ok(connection) => return Ok(connection),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
 }
 
 async fn open(
     client: &Client,
     server: &Arc<Server>,
     generation: u64,
-) -> redis::RedisResult<MultiplexedConnection> {
+) -> Result<MultiplexedConnection, Fault> {
     let config = AsyncConnectionConfig::new()
         // Both are watched by the keeper: these would need a runtime's timer on every thread.
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(BUFFER)
         .set_push_sender(pushes(server, generation));
-    client.get_multiplexed_async_connection_with_config(&config).await
+    client.get_multiplexed_async_connection_with_config(&config).await.map_err(fault_of)
 }
 
 /// Hears what the server says unasked.
@@ -139,14 +177,11 @@ async fn ask_sentinel(
 /// The server at `host` and `port`, with everything else as in `like`.
 fn at(like: &Client, host: String, port: u16) -> Option<Client> {
     let info = like.get_connection_info().clone();
-    let address = match info.addr() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
-        _ => ConnectionAddr::Tcp(host, port),
+    let address = if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = info.addr() {
+        let (insecure, tls_params) = (*insecure, tls_params.clone());
+        ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+    } else {
+        ConnectionAddr::Tcp(host, port)
     };
     Client::open(info.set_addr(address)).ok()
 }

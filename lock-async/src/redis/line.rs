@@ -12,6 +12,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
 
+use super::cluster;
 use super::errand::{Errand, Purpose, Replies, Request};
 use super::server::Server;
 
@@ -79,7 +80,8 @@ impl Line {
         if parcel.listens() {
             self.subscribe();
         }
-        let request = self.connection.request(parcel.pack(&self.session));
+        let node = parcel.node().map(|(host, port)| (host.to_owned(), port));
+        let request = self.connection.request(parcel.pack(&self.session), node);
         self.start(request, Purpose::Parcel(parcel));
     }
 
@@ -209,18 +211,12 @@ pub(super) enum Overdue {
 }
 
 impl Connection {
-    fn request(&self, pipeline: Pipeline) -> Request {
-        let connection = self.clone();
-        Box::pin(async move { connection.ask(&pipeline).await })
-    }
-
-    /// Asks, and waits for as many replies as there are commands.
-    pub(super) async fn ask(self, pipeline: &Pipeline) -> Replies {
-        match self {
-            Self::Single(mut connection) => {
-                connection.send_packed_commands(pipeline, 0, pipeline.len()).await
-            }
-            Self::Cluster(mut connection) => super::cluster::ask(&mut connection, pipeline).await,
+    fn request(&self, pipeline: Pipeline, node: Option<(String, u16)>) -> Request {
+        match self.clone() {
+            Self::Single(mut connection) => Box::pin(async move {
+                connection.send_packed_commands(&pipeline, 0, pipeline.len()).await
+            }),
+            Self::Cluster(connection) => cluster::request(connection, pipeline, node),
         }
     }
 }

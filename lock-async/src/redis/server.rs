@@ -119,6 +119,11 @@ impl Server {
         }
     }
 
+    /// Subscribes to the inbox on each connection from now on.
+    pub(super) fn listen(&self) {
+        self.state().listened = true;
+    }
+
     /// Ends the connection once everything that was sent is answered.
     pub(super) fn close(&self) {
         let mut state = self.state();

@@ -7,7 +7,7 @@ use lock_proto::redis::{Command, ScriptCall};
 use lock_proto::{Fault, Instant};
 use redis::Value;
 
-use super::transport::{Parcel, Question, Ticket, Transport};
+use super::transport::{Node, Parcel, Question, Ticket, Transport};
 use crate::{Clock, Pending};
 
 /// A question that could not be sent by now is not sent.
@@ -28,6 +28,10 @@ impl Courier {
         self.transport.servers()
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        self.transport.is_cluster()
+    }
+
     pub(super) fn carry_out(&self, command: Command, not_after: Instant, ticket: Ticket) {
         self.transport.send(Parcel::command(command, not_after, &self.inbox, ticket));
     }
@@ -36,8 +40,14 @@ impl Courier {
         self.ask(server, Question::Script(call))
     }
 
-    pub(super) fn say(&self, server: usize, words: &[&str]) -> Pending<Result<Value, Fault>> {
-        self.ask(server, Question::Words(words.iter().copied().map(String::from).collect()))
+    pub(super) fn say(
+        &self,
+        server: usize,
+        node: Option<&Node>,
+        words: &[&str],
+    ) -> Pending<Result<Value, Fault>> {
+        let words = words.iter().copied().map(String::from).collect();
+        self.ask(server, Question::Words(words, node.cloned()))
     }
 
     fn ask(&self, server: usize, question: Question) -> Pending<Result<Value, Fault>> {

@@ -9,6 +9,7 @@ use lock_proto::{Fault, FaultKind, Holder, LockError, LockInfo, LockName};
 use redis::Value;
 
 use super::courier::Courier;
+use super::transport::Node;
 use super::wire::senseless;
 use crate::Pending;
 
@@ -58,7 +59,7 @@ pub(super) fn of_all(
         let (mut unreachable, servers) = (None, courier.servers());
         let mut silent = 0;
         for server in 0..servers {
-            if let Err(fault) = scan(&courier, server, &prefix, &mut names).await {
+            if let Err(fault) = scan_server(&courier, server, &prefix, &mut names).await {
                 silent += 1;
                 unreachable = Some(fault);
             }
@@ -77,17 +78,46 @@ pub(super) fn of_all(
     })
 }
 
-/// The names of the locks that one server ever had.
+/// The names of the locks that one server, or all of a cluster, ever had.
+async fn scan_server(
+    courier: &Courier,
+    server: usize,
+    prefix: &str,
+    names: &mut BTreeSet<String>,
+) -> Result<(), Fault> {
+    if !courier.is_cluster() {
+        return scan(courier, server, None, prefix, names).await;
+    }
+    let slots = courier.say(server, None, &["CLUSTER", "SLOTS"]).await?;
+    for master in masters(&slots).ok_or_else(senseless)? {
+        scan(courier, server, Some(&master), prefix, names).await?;
+    }
+    Ok(())
+}
+
+/// The masters in an answer to `CLUSTER SLOTS`.
+pub(super) fn masters(slots: &Value) -> Option<BTreeSet<Node>> {
+    let Value::Array(ranges) = slots else { return None };
+    let master = |range: &Value| {
+        let Value::Array(range) = range else { return None };
+        let Value::Array(master) = range.get(2)? else { return None };
+        let [host, Value::Int(port), ..] = &master[..] else { return None };
+        Some((text(host)?, u16::try_from(*port).ok()?))
+    };
+    ranges.iter().map(master).collect()
+}
+
 async fn scan(
     courier: &Courier,
     server: usize,
+    node: Option<&Node>,
     prefix: &str,
     names: &mut BTreeSet<String>,
 ) -> Result<(), Fault> {
     let mut cursor = "0".to_owned();
     loop {
         let words = ["SCAN", &cursor, "MATCH", "*:dlock:fence", "COUNT", PAGE];
-        let Value::Array(answer) = courier.say(server, &words).await? else {
+        let Value::Array(answer) = courier.say(server, node, &words).await? else {
             return Err(senseless());
         };
         let [next, Value::Array(keys)] = &answer[..] else { return Err(senseless()) };

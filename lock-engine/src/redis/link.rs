@@ -77,6 +77,10 @@ impl RedisLink {
         inbox.deliver_to(office);
     }
 
+    pub(super) fn courier(&self) -> &Arc<Courier> {
+        &self.courier
+    }
+
     fn keys_of(&self, address: &Address) -> Result<Keys, LockError> {
         match &address.keys {
             Some(keys) => keys.clone(),

@@ -46,6 +46,9 @@ pub struct RedisPlan {
     pub connect_timeout: Duration,
     /// A connection on which a request is unanswered for so long is given up.
     pub response_timeout: Duration,
+    /// The certificates of whoever signed the servers' own, as PEM: for a cluster, whose clients
+    /// find other nodes by themselves. All other clients know them already.
+    pub root_certificates: Option<Vec<u8>>,
 }
 
 /// What servers are to one another.
@@ -174,6 +177,7 @@ impl RedisSetup {
             key_prefix,
             connect_timeout: timeout("connect_timeout", self.connect_timeout)?,
             response_timeout: timeout("response_timeout", self.response_timeout)?,
+            root_certificates: self.root_certificates.clone(),
         })
     }
 

@@ -29,6 +29,12 @@ pub trait Transport: Send + Sync + 'static {
     /// How many servers there are: one for a cluster, and one for a master that sentinels watch.
     fn servers(&self) -> usize;
 
+    /// Whether the one server is a cluster, so that some questions must name a
+    /// [node](Parcel::node) of it.
+    fn is_cluster(&self) -> bool {
+        false
+    }
+
     /// Takes a parcel, and sees to it that it is settled once, on any thread and at any time. Never
     /// waits, and may settle it before it returns.
     fn send(&self, parcel: Parcel);
@@ -58,9 +64,12 @@ enum Content {
 pub(crate) enum Question {
     /// A script.
     Script(ScriptCall),
-    /// Any command, word by word.
-    Words(Vec<String>),
+    /// Any command, word by word, to one node of a cluster if it says which.
+    Words(Vec<String>, Option<Node>),
 }
+
+/// The host and the port of a node.
+pub(crate) type Node = (String, u16);
 
 /// Hears the answer to a question.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Value, Fault>) + Send>;
@@ -100,7 +109,18 @@ impl Parcel {
         match self.content.as_ref()? {
             Content::Command(command, _) => Some(slot(command.keys.lock())),
             Content::Question(Question::Script(call), _) => call.keys.first().map(|key| slot(key)),
-            Content::Question(Question::Words(_), _) => None,
+            Content::Question(Question::Words(..), _) => None,
+        }
+    }
+
+    /// For which node of a cluster it is, by host and port, if not for that which has its keys.
+    #[must_use]
+    pub fn node(&self) -> Option<(&str, u16)> {
+        match &self.content {
+            Some(Content::Question(Question::Words(_, Some((host, port))), _)) => {
+                Some((host, *port))
+            }
+            Some(Content::Question(..) | Content::Command(..)) | None => None,
         }
     }
 
@@ -126,7 +146,7 @@ impl Parcel {
             Some(Content::Question(Question::Script(call), _)) => {
                 wire::script(call, self.spelled_out)
             }
-            Some(Content::Question(Question::Words(words), _)) => wire::words(words),
+            Some(Content::Question(Question::Words(words, _), _)) => wire::words(words),
             None => Pipeline::new(),
         }
     }
