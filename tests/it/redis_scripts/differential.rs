@@ -111,8 +111,11 @@ impl Cast {
             235..239 => Step::Call(side(counted, entropy).info(keys)),
             239..249 => self.stranger(keys, counted, entropy),
             249..254 => Step::Delete(any_key(keys, entropy)),
-            _ if entropy.pick(3) > 0 => Step::spoil_with_text(keys.fence(), "nonsense"),
-            _ => Step::spoil_with_hash(&any_key(keys, entropy)),
+            _ => match entropy.pick(4) {
+                0 => Step::spoil_with_hash(&any_key(keys, entropy)),
+                1 => Step::spoil_with_text(keys.lock(), "a stranger for ever"),
+                _ => Step::spoil_with_text(keys.fence(), "nonsense"),
+            },
         })
     }
 

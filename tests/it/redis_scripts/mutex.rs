@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use lock_proto::redis::{CLAIM, LIVENESS, Side, Verb};
-use lock_tests::redis_model::Answer;
+use lock_tests::redis_model::{Answer, Score, Value};
 use lock_tests::redis_twin::Step;
 
 use super::{Bench, TTL, token};
@@ -40,6 +40,14 @@ fn a_mutex_that_another_library_took_excludes_us_until_it_gives_it_back() {
 }
 
 #[test]
+fn nobody_knows_when_a_key_without_an_end_is_free() {
+    let mut bench = Bench::start();
+    bench.step(&Step::spoil_with_text("a", "somebody for ever")).unwrap();
+    assert_eq!(bench.enter(1, SIDE), [0, 0, 0]);
+    assert_eq!(bench.enter(2, SIDE), [0, 0, 1]);
+}
+
+#[test]
 fn waiters_are_let_in_in_the_order_they_came() {
     let mut bench = Bench::start();
     bench.take(1);
@@ -57,6 +65,23 @@ fn waiters_are_let_in_in_the_order_they_came() {
     }
     bench.leave(4, SIDE);
     assert!(bench.told().is_empty() && bench.is_clean());
+}
+
+#[test]
+fn whoever_comes_later_stands_behind_even_if_the_clock_went_back() {
+    let mut bench = Bench::start();
+    bench.take(1);
+    bench.enter(2, SIDE);
+    let (key, member) = (String::from(bench.keys.writers()), token(2).as_str().into());
+    let came = Score::whole(4_000_000_000_000_000);
+    bench.step(&Step::Spoil { key, value: Value::Sorted([(member, came)].into()) }).unwrap();
+    for who in 3..=8 {
+        bench.enter(who, SIDE);
+    }
+    for who in 2..=8 {
+        bench.leave(who - 1, SIDE);
+        assert_eq!(bench.told(), [(who, 1)]);
+    }
 }
 
 #[test]

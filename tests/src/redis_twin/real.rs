@@ -50,6 +50,12 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   end
 end";
 
+/// Puts a value in another's place.
+const SPOIL: &str = "
+redis.call('DEL', KEYS[1])
+redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))
+return 1";
+
 /// How DistributedLock.Redis for .NET gives a mutex back.
 const COMPARE_DELETE: &str = "
 if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
@@ -87,7 +93,7 @@ impl Real {
         let server = Server::start();
         let connect = || server.connection().expect("the server answers");
         let (mut connection, mut listener) = (connect(), connect());
-        let own = [DUMP, AGE, COMPARE_DELETE, PERMIT];
+        let own = [DUMP, AGE, SPOIL, COMPARE_DELETE, PERMIT];
         let sources = SCRIPTS.iter().map(|script| script.source).chain(own);
         let digests = sources.map(|source| {
             let load = redis::cmd("SCRIPT").arg("LOAD").arg(source).to_owned();
@@ -173,19 +179,22 @@ impl Real {
     }
 
     fn spoil(&self, key: &str, value: &Value) -> Cmd {
-        match value {
-            Value::Text(text) => redis::cmd("SET").arg(key).arg(&**text).to_owned(),
+        let (command, words): (&str, Vec<String>) = match value {
+            Value::Text(text) => ("SET", vec![text.to_string()]),
             Value::Hash(fields) => {
-                let script = "redis.call('DEL', KEYS[1]) \
-                              return redis.call('HSET', KEYS[1], unpack(ARGV))";
-                let mut command = redis::cmd("EVAL").arg(script).arg(1).arg(key).to_owned();
-                for (field, text) in fields {
-                    command.arg(&**field).arg(&**text);
-                }
-                command
+                let words = fields.iter().flat_map(|(field, text)| [field, text]);
+                ("HSET", words.map(|word| word.to_string()).collect())
             }
-            Value::Sorted(_) => panic!("a sorted set spoils nothing that a hash doesn't"),
-        }
+            Value::Sorted(members) => {
+                let words = members.iter();
+                let words =
+                    words.flat_map(|(name, score)| [format!("{score:?}"), name.to_string()]);
+                ("ZADD", words.collect())
+            }
+        };
+        let mut spoil = redis::cmd("EVALSHA");
+        spoil.arg(&self.digests[SPOIL]).arg(1).arg(key).arg(command).arg(words);
+        spoil
     }
 
     fn call(&self, call: &ScriptCall) -> Cmd {

@@ -51,7 +51,7 @@ pub enum Step {
     },
     /// A key is deleted, or evicted.
     Delete(String),
-    /// A key is overwritten with what does not belong there.
+    /// A key is overwritten with what does not belong there, and never ends.
     Spoil {
         /// The key.
         key: String,
