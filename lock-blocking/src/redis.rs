@@ -12,17 +12,22 @@ mod rests;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lock_engine::Client;
-use lock_engine::redis::{Inbox, Redis, RedisPlan, RedisSetup, Topology, not_connected, seed};
+use lock_engine::redis::{
+    Inbox, Redis, RedisPlan, RedisSetup, Roster, Topology, not_connected, seed,
+};
+use lock_proto::redis::Finding;
 use lock_proto::{Fault, LockError};
 
 use self::cluster::Cluster;
 use self::lanes::Lanes;
 use self::place::{Patience, Place};
 use crate::provider::sealed::HasClient;
+use crate::wait::wait;
 
 pub(crate) use self::errand::run as errand;
 
@@ -50,6 +55,8 @@ pub(crate) use self::errand::run as errand;
 #[derive(Clone)]
 pub struct RedisLockProvider {
     client: Arc<dyn Client>,
+    redis: Redis,
+    roster: Roster,
 }
 
 /// What a [`RedisLockProvider`] is made of.
@@ -84,6 +91,29 @@ impl RedisLockProvider {
     #[must_use]
     pub fn builder() -> RedisLockProviderBuilder {
         RedisLockProviderBuilder::default()
+    }
+
+    /// Asks the servers how they are set up, and says what can cost a lock: eviction, restarts,
+    /// failovers, clocks. It takes about a second and no lock: for a program's start, for the
+    /// monitoring, or by hand as `dlock doctor`.
+    ///
+    /// ```no_run
+    /// use lock_blocking::{RedisLockProvider, Severity};
+    ///
+    /// # fn example() -> Result<(), lock_blocking::LockError> {
+    /// let provider = RedisLockProvider::new("redis://localhost:6379")?;
+    /// let findings = provider.examine()?;
+    /// assert!(findings.iter().all(|finding| finding.severity() != Severity::Danger));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Connection`] if no server answers. One of several that doesn't is a finding.
+    pub fn examine(&self) -> Result<Vec<Finding>, LockError> {
+        let mut findings = pin!(self.redis.examine(&self.roster));
+        wait(|cx| findings.as_mut().poll(cx))
     }
 }
 
@@ -206,6 +236,7 @@ impl RedisLockProviderBuilder {
             self.setup.checked()?;
         let patience = Patience { connect: connect_timeout, answer: response_timeout };
         let inbox = Inbox::new(&seed()?);
+        let roster = Roster::new(&topology);
         let redis = match topology {
             Topology::Cluster(nodes) => {
                 let cluster = cluster(nodes, patience, &inbox)?;
@@ -223,7 +254,7 @@ impl RedisLockProviderBuilder {
                 Redis::new(lanes, &inbox, settings, &key_prefix)?
             }
         };
-        Ok(RedisLockProvider { client: redis.client() })
+        Ok(RedisLockProvider { client: redis.client(), redis, roster })
     }
 }
 

@@ -68,6 +68,24 @@ fn a_server_that_answers_nothing_costs_no_more_than_the_time_out() {
 }
 
 #[test]
+fn a_caller_is_not_held_up_by_another_who_waits_for_longer() {
+    let server = Server::start();
+    let builder = RedisLockProvider::builder().url(server.url());
+    let provider = builder.response_timeout(Duration::from_secs(3)).build().unwrap();
+    let (patient, hasty) = (provider.create_lock("a"), provider.create_lock("b"));
+    patient.acquire(None).unwrap().release().unwrap();
+    server.pause();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| patient.acquire(Some(PATIENCE)).unwrap().release().unwrap());
+        for timeout in [50, 400] {
+            check_in_time(Duration::from_millis(timeout), || check_no_lock(&hasty, timeout));
+        }
+        server.resume();
+        waiting.join().unwrap();
+    });
+}
+
+#[test]
 fn a_single_try_waits_no_longer_than_a_server_may_be_silent() {
     let server = Server::start();
     let lock = provider(&server.url()).create_lock("a");
@@ -234,6 +252,22 @@ fn several_servers_vote_and_a_dead_one_delays_nobody() {
 }
 
 #[test]
+fn several_servers_are_asked_at_once() {
+    const DELAY: Duration = Duration::from_millis(100);
+    // How long to wait for each is learnt from how long it took before.
+    let servers: Vec<Server> = (0..5).map(|_| Server::start()).collect();
+    let proxies: Vec<Proxy> = servers.iter().map(Proxy::to).collect();
+    let builder = RedisLockProvider::builder().urls(proxies.iter().map(Proxy::url));
+    let lock = builder.build().unwrap().create_lock("a");
+    proxies.iter().for_each(|proxy| proxy.delay(DELAY, Duration::ZERO));
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    let start = Instant::now();
+    let handle = lock.acquire(Some(PATIENCE)).unwrap();
+    assert!(start.elapsed() < DELAY * 4, "{:?}", start.elapsed());
+    handle.release().unwrap();
+}
+
+#[test]
 fn a_provider_of_several_servers_needs_a_majority() {
     let servers = [Server::start(), Server::start(), Server::start()];
     let urls = servers.each_ref().map(Server::url);
@@ -278,6 +312,17 @@ fn locks_follow_their_slot_when_a_master_hands_over_or_dies() {
     lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
     cluster.kill(second);
     lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+}
+
+#[test]
+fn locks_follow_their_slot_when_a_master_is_silent() {
+    let cluster = Cluster::start();
+    let lock = provider(&cluster_url(&cluster)).create_lock("a");
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    let master = &cluster.nodes()[cluster.master_of("a")];
+    master.pause();
+    lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+    master.resume();
 }
 
 #[test]

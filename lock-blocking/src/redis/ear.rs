@@ -59,6 +59,7 @@ impl Ear {
         }
         let mut state = self.state();
         let lane = Arc::downgrade(lane);
+        state.lanes.retain(|known| known.strong_count() > 0);
         if !state.lanes.iter().any(|known| known.ptr_eq(&lane)) {
             state.lanes.push(lane);
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use lock_engine::redis::fault_of;
 use lock_proto::{Fault, FaultKind};
 use redis::{
-    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value,
+    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
+    ServerErrorKind, Value,
 };
 
 /// How long a server may take.
@@ -115,9 +116,11 @@ fn ask(sentinel: &Client, name: &str, patience: Patience) -> RedisResult<Option<
 fn master(client: &Client, patience: Patience) -> RedisResult<Connection> {
     let mut connection = client.get_connection_with_timeout(patience.connect)?;
     connection.set_read_timeout(Some(patience.answer))?;
-    let role: Vec<Value> = redis::cmd("ROLE").query(&mut connection)?;
-    match role.first() {
-        Some(Value::BulkString(role)) if role == b"master" => Ok(connection),
+    let role = redis::cmd("ROLE").query::<Vec<Value>>(&mut connection);
+    match role.as_ref().map(|role| role.first()) {
+        Ok(Some(Value::BulkString(role))) if role == b"master" => Ok(connection),
+        // Not everybody may ask.
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(connection),
         _ => Err((
             ErrorKind::MasterNameNotFoundBySentinel,
             "the server that the sentinels name is no master",
