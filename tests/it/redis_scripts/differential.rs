@@ -13,7 +13,7 @@ use super::{keys, token};
 const CALLS: u64 = 10_000;
 /// How many calls are made before everything is deleted.
 const RUN: usize = 250;
-/// How many bytes choose one step.
+/// How many bytes choose one step, or fewer.
 const BYTES: usize = 16;
 
 const TTLS_MS: [u64; 5] = [100, 1000, 3000, 9000, 30_000];
@@ -86,6 +86,8 @@ fn run(twin: &mut Twin, seed: u64, seen: &mut Sightings) {
 struct Cast {
     locks: Vec<Keys>,
     semaphores: Vec<Keys>,
+    /// Locks of which this is one of several servers.
+    votes: Vec<Keys>,
     tokens: Vec<Token>,
 }
 
@@ -94,18 +96,25 @@ impl Cast {
         Self {
             locks: ["a", "{b}:1"].map(keys).into(),
             semaphores: ["s", "t"].map(keys).into(),
+            votes: ["v", "w"].map(keys).into(),
             tokens: (0..6).map(token).collect(),
         }
     }
 
     fn step(&self, entropy: &mut Entropy) -> Option<Step> {
         let roll = entropy.choose(256)?;
-        let counted = entropy.pick(3) == 0;
-        let of_its_kind = if counted { &self.semaphores } else { &self.locks };
+        let kind = entropy.pick(4);
+        let counted = kind == 0;
+        let of_its_kind = match kind {
+            0 => &self.semaphores,
+            1 => &self.votes,
+            _ => &self.locks,
+        };
         let others = if counted { &self.locks } else { &self.semaphores };
         let mixed = entropy.happens(4);
         let keys = choose(entropy, if mixed { others } else { of_its_kind });
         Some(match roll {
+            0..200 if kind == 1 => self.vote(keys, entropy),
             0..200 => self.ask(keys, counted, entropy),
             200..235 => Step::Age(*choose(entropy, &PAUSES_MS)),
             235..239 => Step::Call(side(counted, entropy).info(keys)),
@@ -139,6 +148,25 @@ impl Cast {
         let draw = if entropy.pick(3) == 0 { Draw::Mint } else { Draw::Increment };
         let inbox = format!("dlock:inbox:{}", entropy.pick(3));
         Step::Ask { command: Command::new(0, keys, token, verb), inbox, draw }
+    }
+
+    fn vote(&self, keys: &Keys, entropy: &mut Entropy) -> Step {
+        let token = choose(entropy, &self.tokens);
+        let ttl = Duration::from_millis(*choose(entropy, &TTLS_MS));
+        let side = side(false, entropy);
+        let ballot = 1_700_000_000_000_000 + entropy.pick(100) as u64;
+        let verb = match entropy.pick(16) {
+            0..9 => {
+                let came = 1_700_000_000_000_000 + entropy.pick(6) as u64;
+                Verb::Vote { side, ballot, ttl, wait: entropy.pick(4) > 0, came }
+            }
+            9..11 => Verb::Keep { side, ballot, ttl },
+            11..14 => Verb::StepBack { side, ballot, stay: entropy.pick(2) == 0 },
+            _ => Verb::Quit { side, refuse_for: (entropy.pick(4) == 0).then_some(ttl) },
+        };
+        let inbox = format!("dlock:inbox:{}", entropy.pick(3));
+        let command = Command::new(0, keys, token, verb);
+        Step::Ask { command, inbox, draw: Draw::Increment }
     }
 
     fn stranger(&self, keys: &Keys, counted: bool, entropy: &mut Entropy) -> Step {

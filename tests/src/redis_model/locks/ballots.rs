@@ -87,14 +87,14 @@ impl Lock<'_> {
         if others {
             return Ok(Answer::numbers([0, 1, highest]));
         }
-        self.cast(ballot > highest, ballot);
-        if shared {
-            self.share(token, ttl, own, Some(ballot))?;
-        } else if held {
+        if held {
             self.prolong(self.lock, ttl);
+        } else if shared {
+            self.share(token, ttl, own, Some(ballot))?;
         } else {
             self.keys.set(self.lock, token, Some(ttl));
         }
+        self.cast(ballot > highest, ballot);
         if self.keys.exists(self.waiting) {
             self.forget(token)?;
         }
