@@ -190,7 +190,10 @@ fn agreed(sights: Vec<Result<Sight, Fault>>) -> Result<LockInfo, LockError> {
         info.holders.extend(holder(token, &seen, needed));
     }
     info.locked = !info.holders.is_empty();
-    info.waiters = seen.iter().map(|sight| sight.waiters).max();
+    // Who waits has told a majority.
+    let mut waiters: Vec<usize> = seen.iter().map(|sight| sight.waiters).collect();
+    waiters.sort_unstable_by(|one, other| other.cmp(one));
+    info.waiters = waiters.get(needed.saturating_sub(1)).copied();
     Ok(info)
 }
 
