@@ -87,6 +87,10 @@ impl Transport for Cluster {
         1
     }
 
+    fn is_cluster(&self) -> bool {
+        true
+    }
+
     fn send(&self, parcel: Parcel) {
         self.0.send(parcel, 0);
     }
@@ -134,11 +138,9 @@ impl Map {
     }
 
     fn send(&self, parcel: Parcel, hops: u32) {
-        let lane = match parcel.slot() {
-            Some(slot) => self.lane(|state| state.owner(slot)),
-            None => self.lane(|_| None),
-        };
-        match lane {
+        let named = parcel.node().map(|(host, port)| (host.to_owned(), port));
+        let slot = parcel.slot();
+        match self.lane(|state| named.or_else(|| state.owner(slot?))) {
             Ok(lane) => lane.send(parcel, hops),
             Err(fault) => parcel.fail(fault),
         }
