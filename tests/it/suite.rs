@@ -34,12 +34,20 @@ each_case!(column! async_std_deleted_files: AsyncColumn::<AsyncStd>::new(Backend
 each_case!(column! blocking_memory: BlockingColumn::new(Backend::Memory););
 each_case!(column! blocking_files: BlockingColumn::new(Backend::Files););
 each_case!(column! blocking_deleted_files: BlockingColumn::new(Backend::DeletedFiles););
+each_case!(column! tokio_redis_server: AsyncColumn::<Tokio>::new(Backend::RedisServer););
+each_case!(column! tokio_redis_cluster: AsyncColumn::<Tokio>::new(Backend::RedisCluster););
+each_case!(column! async_std_redis_server: AsyncColumn::<AsyncStd>::new(Backend::RedisServer););
+each_case!(column! async_std_redis_cluster: AsyncColumn::<AsyncStd>::new(Backend::RedisCluster););
+each_case!(column! blocking_redis_server: BlockingColumn::new(Backend::RedisServer););
+each_case!(column! blocking_redis_cluster: BlockingColumn::new(Backend::RedisCluster););
 
 macro_rules! names {
     ($($theme:ident { $($case:ident)* })*) => {
         [$($(concat!(stringify!($theme), "::", stringify!($case)),)*)*]
     };
 }
+
+const BACKENDS: [&str; 5] = ["memory", "files", "deleted_files", "redis_server", "redis_cluster"];
 
 #[test]
 fn no_case_is_missing_in_any_column() {
@@ -48,7 +56,7 @@ fn no_case_is_missing_in_any_column() {
     let present: BTreeSet<&str> =
         list.lines().filter_map(|line| line.strip_suffix(": test")).collect();
     for adapter in ["tokio", "async_std", "blocking"] {
-        for backend in ["memory", "files", "deleted_files"] {
+        for backend in BACKENDS {
             for case in each_case!(names!) {
                 let cell = format!("suite::{adapter}_{backend}::{case}");
                 assert!(present.contains(cell.as_str()), "{cell} is missing");

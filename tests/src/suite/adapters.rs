@@ -8,6 +8,7 @@ use std::time::Duration;
 use lock_blocking::{AcquireOptions, LockError, LockInfo, LossReason};
 use tempfile::TempDir;
 
+use super::redis_place::RedisPlace;
 use super::{Acquire, Column, Held, Lost, Provider};
 
 /// Runs futures to their end.
@@ -51,6 +52,46 @@ pub enum Backend {
     Files,
     /// Files that are deleted on release.
     DeletedFiles,
+    /// One Redis server.
+    RedisServer,
+    /// Three Redis servers.
+    ThreeRedisServers,
+    /// Five Redis servers.
+    FiveRedisServers,
+    /// Three Redis servers, of which one is dead.
+    TwoOfThreeRedisServers,
+    /// A cluster of three masters and three replicas.
+    RedisCluster,
+}
+
+impl Backend {
+    /// Whether locks live on Redis: with a lease, on a key that a semaphore of that name shares.
+    #[must_use]
+    pub fn is_redis(self) -> bool {
+        match self {
+            Self::Memory | Self::Files | Self::DeletedFiles => false,
+            Self::RedisServer
+            | Self::ThreeRedisServers
+            | Self::FiveRedisServers
+            | Self::TwoOfThreeRedisServers
+            | Self::RedisCluster => true,
+        }
+    }
+
+    /// Whether several servers vote.
+    #[must_use]
+    pub fn votes(self) -> bool {
+        matches!(
+            self,
+            Self::ThreeRedisServers | Self::FiveRedisServers | Self::TwoOfThreeRedisServers
+        )
+    }
+
+    /// Whether everything that is held has a fence, shares and permits included.
+    #[must_use]
+    pub fn fences_shares(self) -> bool {
+        self == Self::Memory || self.is_redis()
+    }
 }
 
 /// A column of lock-tokio or lock-async-std.
@@ -58,6 +99,7 @@ pub enum Backend {
 pub struct AsyncColumn<E> {
     memory: lock_tokio::InMemoryLockProvider,
     files: Files,
+    redis: Option<RedisPlace>,
     executor: PhantomData<E>,
 }
 
@@ -66,6 +108,7 @@ pub struct AsyncColumn<E> {
 pub struct BlockingColumn {
     memory: lock_blocking::InMemoryLockProvider,
     files: Files,
+    redis: Option<RedisPlace>,
 }
 
 #[derive(Debug)]
@@ -90,7 +133,8 @@ impl<E: Executor> AsyncColumn<E> {
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         let memory = lock_tokio::InMemoryLockProvider::new();
-        Self { memory, files: Files::new(backend), executor: PhantomData }
+        let redis = RedisPlace::new(backend);
+        Self { memory, files: Files::new(backend), redis, executor: PhantomData }
     }
 }
 
@@ -99,7 +143,7 @@ impl BlockingColumn {
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         let memory = lock_blocking::InMemoryLockProvider::new();
-        Self { memory, files: Files::new(backend) }
+        Self { memory, files: Files::new(backend), redis: RedisPlace::new(backend) }
     }
 }
 
@@ -114,6 +158,12 @@ impl<E: Executor> Column for AsyncColumn<E> {
                     .build()
                     .expect("a temporary directory is fit for locks"),
             ),
+            _ => {
+                let place = self.redis.as_ref().expect("the other backends are on Redis");
+                let builder = lock_tokio::RedisLockProvider::builder();
+                let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
+                Box::new(E::block_on(builder.build()).expect("the servers run"))
+            }
         };
         Box::new(async_side::<E, _>(provider))
     }
@@ -134,6 +184,12 @@ impl Column for BlockingColumn {
                     .build()
                     .expect("a temporary directory is fit for locks"),
             ),
+            _ => {
+                let place = self.redis.as_ref().expect("the other backends are on Redis");
+                let builder = lock_blocking::RedisLockProvider::builder();
+                let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
+                Box::new(builder.build().expect("the servers run"))
+            }
         };
         Box::new(BlockingSide(provider))
     }

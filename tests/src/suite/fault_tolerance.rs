@@ -20,7 +20,7 @@ pub fn a_lost_token_is_silent_while_held_and_after_release(column: &dyn Column) 
     let held = take(&*provider.lock("a"));
     let token = held.lost_token();
     assert!(held.is_valid());
-    assert_eq!(held.remaining(), None);
+    assert_eq!(held.remaining().is_some(), column.backend().is_redis());
     assert_eq!(token.reason(), None);
     held.release().unwrap();
     assert_eq!(token.reason(), None);
@@ -58,7 +58,9 @@ pub fn a_lease_that_is_not_renewed_ends(column: &dyn Column) {
     let held = lock.acquire_with(options).unwrap();
     assert!(held.remaining().is_some_and(|remaining| remaining <= TTL));
     let next = take(&*lock);
-    assert!(started.elapsed() >= TTL);
+    // Where clocks may differ, a holder gives up a little before its lease ends: 1 % and 2 ms.
+    let drift = if column.backend().is_redis() { Duration::from_millis(3) } else { Duration::ZERO };
+    assert!(started.elapsed() >= TTL - drift);
     assert_eq!(held.lost_token().changed(), LossReason::Expired);
     assert!(!held.is_valid() && next.is_valid());
 }
@@ -113,7 +115,7 @@ pub fn a_lease_is_extended_by_hand(column: &dyn Column) {
 pub fn a_lock_without_a_lease_is_extended_for_nothing(column: &dyn Column) {
     let held = take(&*column.provider().lock("a"));
     held.extend(Duration::from_millis(1)).unwrap();
-    assert_eq!(held.remaining(), None);
+    assert_eq!(held.remaining().is_some(), column.backend().is_redis());
     assert!(held.is_valid());
 }
 
@@ -129,11 +131,12 @@ pub fn wrong_options_are_named(column: &dyn Column) {
         ("renewal", with_ttl().with_renewal(Renewal::Every(Duration::ZERO))),
         ("renewal", with_ttl().with_renewal(Renewal::Every(SOON))),
         ("max_hold", AcquireOptions::new().with_max_hold(Duration::ZERO)),
-        ("max_renewals", AcquireOptions::new().with_max_renewals(3)),
         ("owner", AcquireOptions::new().with_owner("two\nlines")),
         ("owner", AcquireOptions::new().with_owner(&"x".repeat(256))),
     ];
-    for (expected, options) in wrong {
+    let needs_ttl = ("max_renewals", AcquireOptions::new().with_max_renewals(3));
+    let needs_ttl = Some(needs_ttl).filter(|_| !column.backend().is_redis());
+    for (expected, options) in wrong.into_iter().chain(needs_ttl) {
         match lock.acquire_with(options.clone()) {
             Err(LockError::InvalidConfig { option, .. }) => assert_eq!(option, expected),
             outcome => panic!("{options:?}: {:?}", outcome.err()),

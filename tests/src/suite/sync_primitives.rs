@@ -10,7 +10,7 @@ use std::time::Duration;
 use lock_blocking::LockError;
 
 use super::core_cases::{is_free, take, until, until_waiting};
-use super::{Acquire, Column};
+use super::{Acquire, Column, SOON};
 
 /// Readers hold together, a writer alone.
 pub fn readers_share_and_writers_do_not(column: &dyn Column) {
@@ -64,7 +64,10 @@ pub fn readers_that_waited_go_before_the_next_writer(column: &dyn Column) {
         }
         held.release().unwrap();
     });
-    assert_eq!(*served.lock().unwrap(), ["reader", "reader", "writer", "writer"]);
+    let phases = ["reader", "reader", "writer", "writer"];
+    let order = ["writer", "writer", "reader", "reader"];
+    // Several servers agree on who came first, and on nothing else.
+    assert_eq!(*served.lock().unwrap(), if column.backend().votes() { order } else { phases });
 }
 
 /// Readers behind a writer that gives up need not wait for it.
@@ -72,8 +75,10 @@ pub fn a_writer_that_gives_up_lets_the_readers_in(column: &dyn Column) {
     let provider = column.provider();
     let (reader, writer) = (provider.reader("a"), provider.writer("a"));
     let held = take(&*reader);
+    // Long enough to be seen waiting.
+    let patience = Duration::from_millis(if column.backend().is_redis() { 1_000 } else { 100 });
     thread::scope(|threads| {
-        let writes = threads.spawn(|| writer.acquire(Some(Duration::from_millis(100))).is_err());
+        let writes = threads.spawn(|| writer.acquire(Some(patience)).is_err());
         until_waiting(&*reader, 1);
         let reads = threads.spawn(|| drop(take(&*reader)));
         assert!(writes.join().unwrap());
@@ -100,7 +105,8 @@ pub fn many_readers_fit(column: &dyn Column) {
     let held: Vec<_> = (0..600).map(|_| take(&*reader)).collect();
     assert!(!is_free(&*provider.writer("a")));
     drop(held);
-    assert!(is_free(&*provider.writer("a")));
+    // What is dropped is released soon.
+    until("all readers gone", || is_free(&*provider.writer("a")));
 }
 
 /// As many permits are out as the limit says, over all objects and providers.
@@ -199,7 +205,7 @@ pub fn a_huge_limit_is_no_burden(column: &dyn Column) {
     let held: Vec<_> = (0..100).map(|_| take(&*semaphore)).collect();
     assert!(held.iter().all(|held| held.is_valid()));
     drop(held);
-    assert!(!semaphore.info().unwrap().locked);
+    until("all permits back", || !semaphore.info().unwrap().locked);
 }
 
 /// Programs that disagree about the limit are each held to their own.
@@ -225,10 +231,19 @@ pub fn permits_are_shown_whichever_came_back_first(column: &dyn Column) {
     assert!(!semaphore.info().unwrap().locked);
 }
 
-/// A name may be a mutex and a semaphore.
+/// A name may be a mutex and a semaphore, or is refused to be both.
 pub fn a_semaphore_and_a_mutex_of_one_name_are_independent(column: &dyn Column) {
     let provider = column.provider();
     let mutex = take(&*provider.lock("a"));
-    let permits = take(&*provider.semaphore("a", 2, 2));
+    let semaphore = provider.semaphore("a", 2, 2);
+    if column.backend().is_redis() && !column.backend().votes() {
+        // The .NET library has them at one key, and a type error is no wait.
+        let refused = semaphore.acquire(Some(SOON)).map(drop);
+        assert!(matches!(refused, Err(LockError::Backend(_))), "{refused:?}");
+        assert!(mutex.is_valid());
+        mutex.release().unwrap();
+        return drop(take(&*semaphore));
+    }
+    let permits = take(&*semaphore);
     assert!(mutex.is_valid() && permits.is_valid());
 }
