@@ -236,6 +236,15 @@ fn who_uses_async_std_does_not_build_tokio_and_the_other_way_round() {
 }
 
 #[test]
+fn who_uses_redis_on_async_std_builds_no_runtime_of_tokio() {
+    // The redis crate needs tokio's traits for streams, whatever the runtime.
+    let text = tree_text(&["-p", "lock-async-std", "-F", "redis", "-f", "{p} {f}"]);
+    let tokio = text.lines().find(|line| line.starts_with("tokio v")).expect("it is there");
+    let features: Vec<&str> = tokio.split([' ', ',']).collect();
+    assert!(!features.contains(&"rt") && !features.contains(&"net"), "{tokio}");
+}
+
+#[test]
 fn the_files_that_the_readme_links_exist() {
     let readme = read(&root().join("README.md"));
     let links: Vec<&str> = readme
@@ -390,12 +399,16 @@ fn without_tests(source: &str) -> &str {
 
 /// The packages that are linked into what `selection` names.
 fn tree(selection: &[&str]) -> BTreeSet<String> {
+    let text = tree_text(selection);
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn tree_text(selection: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.arg("tree").args(["-e", "normal", "--prefix", "none", "--offline", "--locked"]);
     let output = cargo.args(selection).current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("names are text");
-    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    String::from_utf8(output.stdout).expect("names are text")
 }
 
 fn is_async(package: &str) -> bool {
