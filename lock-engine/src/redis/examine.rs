@@ -67,10 +67,14 @@ impl Redis {
             let patients = patients(&courier, &roster).await.map_err(LockError::Connection)?;
             let reading = |patient| read(Arc::clone(&courier), timers.clone(), patient);
             let readings = all(patients.into_iter().map(reading)).await;
-            if let Some(fault) = readings.iter().map(Reading::fault).reduce(Option::and).flatten() {
-                return Err(LockError::Connection(fault.clone()));
+            let findings = examine(roster.arrangement, &readings, own_clock());
+            let faults: Vec<&Fault> = findings.iter().filter_map(unreachable).collect();
+            match faults.first() {
+                Some(fault) if faults.len() == readings.len() => {
+                    Err(LockError::Connection((*fault).clone()))
+                }
+                Some(_) | None => Ok(findings),
             }
-            Ok(examine(roster.arrangement, &readings, own_clock()))
         })
     }
 }
@@ -89,6 +93,10 @@ async fn patients(courier: &Courier, roster: &Roster) -> Result<Vec<Patient>, Fa
         node: Some(node),
     };
     Ok(nodes.into_iter().map(patient).collect())
+}
+
+fn unreachable(finding: &Finding) -> Option<&Fault> {
+    if let Finding::Unreachable { fault, .. } = finding { Some(fault) } else { None }
 }
 
 async fn read(courier: Arc<Courier>, timers: Timers, patient: Patient) -> Reading {
