@@ -28,6 +28,8 @@ pub use file::{FileLockProvider, FileLockProviderBuilder};
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
+#[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
+pub use lock_proto::redis::{Finding, Severity};
 pub use lock_proto::{
     AcquireOptions, Backoff, Fault, FaultKind, Holder, LockError, LockInfo, LossReason, Renewal,
 };

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lock_engine::Client;
-use lock_engine::redis::{Inbox, Redis, RedisSetup, seed};
+use lock_engine::redis::{Inbox, Redis, RedisSetup, Roster, seed};
 use lock_proto::LockError;
+use lock_proto::redis::Finding;
 
 use crate::provider::sealed::HasClient;
 use transport::Servers;
@@ -46,6 +47,8 @@ use transport::Servers;
 #[derive(Clone)]
 pub struct RedisLockProvider {
     client: Arc<dyn Client>,
+    redis: Redis,
+    roster: Roster,
 }
 
 /// What a [`RedisLockProvider`] is made of.
@@ -84,6 +87,33 @@ impl RedisLockProvider {
     #[must_use]
     pub fn builder() -> RedisLockProviderBuilder {
         RedisLockProviderBuilder::default()
+    }
+
+    /// Asks the servers how they are set up, and says what can cost a lock: eviction, restarts,
+    /// failovers, clocks. It takes about a second and no lock: for a program's start, for the
+    /// monitoring, or by hand as `dlock doctor`.
+    ///
+    /// ```no_run
+    /// # use lock_async as lock_tokio;
+    /// use lock_tokio::{RedisLockProvider, Severity};
+    ///
+    /// # async fn example() -> Result<(), lock_tokio::LockError> {
+    /// let provider = RedisLockProvider::new("redis://localhost:6379").await?;
+    /// let findings = provider.examine().await?;
+    /// assert!(findings.iter().all(|finding| finding.severity() != Severity::Danger));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Connection`] if no server answers. One of several that doesn't is a finding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it leaves nothing behind.
+    pub async fn examine(&self) -> Result<Vec<Finding>, LockError> {
+        self.redis.examine(&self.roster).await
     }
 }
 
@@ -208,9 +238,10 @@ impl RedisLockProviderBuilder {
     pub async fn build(self) -> Result<RedisLockProvider, LockError> {
         let plan = self.setup.checked()?;
         let inbox = Inbox::new(&seed()?);
+        let roster = Roster::new(&plan.topology);
         let servers = Servers::connect(&plan, &inbox).await?;
         let redis = Redis::new(servers, &inbox, plan.settings, &plan.key_prefix)?;
-        Ok(RedisLockProvider { client: redis.client() })
+        Ok(RedisLockProvider { client: redis.client(), redis, roster })
     }
 }
 
