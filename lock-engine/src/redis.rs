@@ -3,6 +3,7 @@
 //! A [`Transport`] connects, reconnects and carries [`Parcel`]s. Everything that needs to know what
 //! is in one of them is here.
 
+mod census;
 mod courier;
 mod examine;
 mod fault;
@@ -27,6 +28,7 @@ use courier::Courier;
 use link::RedisLink;
 
 pub use examine::Roster;
+pub use census::Census;
 pub use fault::fault_of;
 pub use inbox::Inbox;
 pub use session::Session;

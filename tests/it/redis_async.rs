@@ -188,6 +188,10 @@ async fn what_is_wrong_is_said_when_a_provider_is_built() {
     }
     let twice = RedisLockProvider::builder().urls(["redis://a:1", "redis://a:1"]).build().await;
     assert!(matches!(twice, Err(LockError::InvalidConfig { .. })));
+    let server = Server::start();
+    let other = format!("redis://localhost:{}", server.port());
+    let twice = RedisLockProvider::builder().urls([server.url(), other]).build().await;
+    assert!(matches!(twice, Err(LockError::InvalidConfig { .. })), "{twice:?}");
     let builder = RedisLockProvider::builder().url("redis://me:secret@host:1/0");
     assert!(!format!("{builder:?}").contains("secret"), "{builder:?}");
     // Somebody who accepts and never answers.

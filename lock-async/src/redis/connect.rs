@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lock_engine::redis::{Inbox, fault_of, load_scripts};
+use lock_engine::redis::{Census, Inbox, fault_of, load_scripts};
 use lock_proto::Fault;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
@@ -77,6 +77,13 @@ async fn ready(
     let loaded = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
     for answer in loaded.map_err(fault_of)? {
         answer.extract_error().map_err(fault_of)?;
+    }
+    if let Some((place, census)) = server.census() {
+        let question = Census::question();
+        let answer = connection.send_packed_commands(&question, 0, question.len()).await;
+        if !census.admit(*place, &answer.map_err(fault_of)?) {
+            return Err(Fault::refused("another address leads to the same Redis server"));
+        }
     }
     if listened {
         // Without the right to subscribe, waiters ask from time to time.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lock_engine::redis::{Inbox, Parcel};
+use lock_engine::redis::{Census, Inbox, Parcel};
 use lock_engine::{Clock, Sleep, Timers};
 use lock_proto::{Fault, Instant, Jitter};
 
@@ -22,6 +22,8 @@ const RESTS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 /// One server of a provider.
 pub(super) struct Server {
     connector: Connector,
+    /// Where it stands among those that vote, and who they are.
+    census: Option<(usize, Census)>,
     inbox: Inbox,
     timers: Timers,
     connect_timeout: Duration,
@@ -62,6 +64,7 @@ pub(super) enum Standing {
 impl Server {
     pub(super) fn new(
         connector: Connector,
+        census: Option<(usize, Census)>,
         inbox: &Inbox,
         timers: &Timers,
         connect_timeout: Duration,
@@ -69,6 +72,7 @@ impl Server {
     ) -> Arc<Self> {
         Arc::new(Self {
             connector,
+            census,
             inbox: inbox.clone(),
             timers: timers.clone(),
             connect_timeout,
@@ -88,6 +92,10 @@ impl Server {
 
     pub(super) fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    pub(super) fn census(&self) -> Option<&(usize, Census)> {
+        self.census.as_ref()
     }
 
     pub(super) fn connector(&self) -> &Connector {

@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use lock_engine::Timers;
-use lock_engine::redis::{Inbox, Parcel, RedisPlan, Topology, Transport, not_connected, seed};
+use lock_engine::redis::{
+    Census, Inbox, Parcel, RedisPlan, Topology, Transport, not_connected, same_twice, seed,
+};
 use lock_proto::{Fault, LockError};
 
 use super::cluster;
@@ -15,6 +17,10 @@ use super::connect::Connector;
 use super::ear::Ear;
 use super::server::{Server, Standing};
 use super::spawner::Spawner;
+
+/// How long the slower servers are waited for when a majority has answered: two addresses of one
+/// server are then told apart from two servers.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// One connection to each server, all on one runtime.
 pub(super) struct Servers {
@@ -29,55 +35,70 @@ impl Servers {
         let spawner = Spawner::current()?;
         let timers = Timers::started().map_err(LockError::Backend)?;
         let (connect, response) = (plan.connect_timeout, plan.response_timeout);
-        let server = |connector| Server::new(connector, inbox, &timers, connect, response);
+        let server =
+            |connector, census| Server::new(connector, census, inbox, &timers, connect, response);
         let mut servers = Self { servers: Vec::new(), ear: None };
-        for connector in connectors(plan)? {
-            let server = server(connector);
+        let (connectors, census) = (connectors(plan)?, Census::new());
+        let voting = connectors.len() > 1;
+        for (place, connector) in connectors.into_iter().enumerate() {
+            let server = server(connector, voting.then(|| (place, census.clone())));
             spawner.spawn(Arc::clone(&server).keep(seed()?.jitter()));
             servers.servers.push(server);
         }
         if let Topology::Cluster(nodes) = &plan.topology
             && let Some(mouth) = servers.servers.first()
         {
-            let ear = server(Connector::AnyOf(nodes.clone()));
+            let ear = server(Connector::AnyOf(nodes.clone()), None);
             servers.ear = Some(Ear::new(ear, mouth, &spawner, &timers, seed()?.jitter()));
         }
-        servers.majority(&timers, connect).await?;
+        servers.majority(&timers, connect, &census).await?;
         Ok(servers)
     }
 
-    async fn majority(&self, timers: &Timers, within: Duration) -> Result<(), LockError> {
-        let needed = self.servers.len() / 2 + 1;
-        let mut limit = timers.sleep(within);
+    /// Waits for a majority, and a moment for the others.
+    async fn majority(
+        &self,
+        timers: &Timers,
+        within: Duration,
+        census: &Census,
+    ) -> Result<(), LockError> {
+        let (mut limit, mut grace) = (timers.sleep(within), timers.sleep(GRACE));
         poll_fn(|cx| {
-            let (mut connected, mut possible, mut failed) = (0, 0, None);
-            for server in &self.servers {
-                match server.standing(cx) {
-                    Standing::Connected => {
-                        connected += 1;
-                        possible += 1;
-                    }
-                    Standing::Trying => possible += 1,
-                    Standing::Failed(fault) => failed = Some((server, fault)),
-                }
+            let standings = self.servers.iter().map(|server| server.standing(cx)).collect();
+            let verdict = self.verdict(standings, Pin::new(&mut grace).poll(cx).is_ready());
+            if census.met_twice() {
+                return Poll::Ready(Err(same_twice()));
             }
-            if connected >= needed {
-                return Poll::Ready(Ok(()));
-            }
-            if possible < needed
-                && let Some((server, fault)) = failed
-            {
-                return Poll::Ready(Err(match server.connector().client() {
-                    Some(client) => not_connected(client, fault),
-                    None => LockError::Connection(fault),
-                }));
+            if let Some(verdict) = verdict {
+                return Poll::Ready(verdict);
             }
             Pin::new(&mut limit).poll(cx).map(|()| {
-                let fault = format!("fewer than {needed} servers answered within {within:?}");
+                let fault = format!("too few Redis servers answered within {within:?}");
                 Err(LockError::Connection(Fault::not_sent(fault)))
             })
         })
         .await
+    }
+
+    /// Whether there is a majority, once that is certain.
+    fn verdict(&self, standings: Vec<Standing>, hurry: bool) -> Option<Result<(), LockError>> {
+        let needed = standings.len() / 2 + 1;
+        let (mut connected, mut trying, mut failed) = (0, 0, None);
+        for (standing, server) in standings.into_iter().zip(&self.servers) {
+            match standing {
+                Standing::Connected => connected += 1,
+                Standing::Trying => trying += 1,
+                Standing::Failed(fault) => failed = Some((server, fault)),
+            }
+        }
+        if connected >= needed && (trying == 0 || hurry) {
+            return Some(Ok(()));
+        }
+        let (server, fault) = failed.filter(|_| connected + trying < needed)?;
+        Some(Err(match server.connector().client() {
+            Some(client) => not_connected(client, fault),
+            None => LockError::Connection(fault),
+        }))
     }
 }
 
