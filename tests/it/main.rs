@@ -13,6 +13,7 @@ mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
 mod quorum;
+mod quorum_world;
 #[cfg(target_os = "linux")]
 mod redis_async;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ pub mod check;
 pub mod entropy;
 pub mod explore;
 pub mod memory_world;
+pub mod quorum_world;
 #[cfg(target_os = "linux")]
 pub mod redis;
 pub mod redis_model;

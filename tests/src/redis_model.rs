@@ -60,6 +60,12 @@ impl Store {
         self.keys.set_clock(micros.try_into().expect("not before the year 294247"));
     }
 
+    /// What time it is, in microseconds since 1970.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        self.keys.now_us()
+    }
+
     /// Carries a command out for the client with this `inbox`; a taker's fence is drawn by `INCR`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
--- Gives a vote back on one of several servers, and tells whoever may come next.
+-- Gives a vote back on one of several servers. Who leaves tells whoever may come next.
 --
 -- KEYS  lock fence waiting writers queue readers token
 -- ARGV  token, ballot ('' at any), stay ('1' keeps the place in the queue), ms for which the token is
@@ -7,6 +7,7 @@
 --
 -- A vote that was given at a higher ballot stays: this request was overtaken by that one.
 local token, ballot, stay, refused_ms = unpack(ARGV)
+local all = ballot == ''
 ballot = tonumber(ballot) or math.huge
 
 local from, holder = state()
@@ -21,20 +22,14 @@ elseif from == 'shared' and redis.call('ZSCORE', READERS, token) then
     from, ours = state(), 1
   end
 end
-if refused_ms ~= '0' then
-  redis.call('SET', KEYS[7], 'gone', 'PX', refused_ms)
-end
 
 local function tell(waiter)
-  if waiter.token ~= token then
-    redis.call('PUBLISH', waiter.inbox, waiter.token .. ' 0 ' .. waiter.stamp)
-  end
+  redis.call('PUBLISH', waiter.inbox, waiter.token .. ' 0 ' .. waiter.stamp)
 end
 
-if redis.call('EXISTS', WAITING) == 1 then
-  if stay ~= '1' then
-    forget(token)
-  end
+-- Who stays tells nobody: two that step back would tell each other for ever.
+if stay ~= '1' and redis.call('EXISTS', WAITING) == 1 then
+  forget(token)
   local writer, reader = head(WRITERS), head(QUEUE)
   if from ~= 'held' and reader and not (writer and writer.came < reader.came) then
     local last = writer and text(writer.came) or '+inf'
@@ -47,5 +42,13 @@ if redis.call('EXISTS', WAITING) == 1 then
   elseif from == 'free' and writer then
     tell(writer)
   end
+end
+
+if all then
+  redis.call('DEL', KEYS[7])
+end
+-- Last, since a server without memory lets a script write only once it has deleted something.
+if refused_ms ~= '0' then
+  redis.call('SET', KEYS[7], 'gone', 'PX', refused_ms)
 end
 return {ours, 0, 0}

@@ -87,14 +87,14 @@ impl Lock<'_> {
         if others {
             return Ok(Answer::numbers([0, 1, highest]));
         }
-        if held {
-            self.prolong(self.lock, ttl);
-        } else if shared {
+        self.cast(ballot > highest, ballot);
+        if shared {
             self.share(token, ttl, own, Some(ballot))?;
+        } else if held {
+            self.prolong(self.lock, ttl);
         } else {
             self.keys.set(self.lock, token, Some(ttl));
         }
-        self.cast(ballot > highest, ballot);
         if self.keys.exists(self.waiting) {
             self.forget(token)?;
         }
@@ -109,36 +109,38 @@ impl Lock<'_> {
     ) -> Answered<Vec<Answer>> {
         let mut words = Words::new(args);
         let token = words.text();
-        let ballot = words.text().parse().unwrap_or(i64::MAX);
+        let ballot = words.text().parse::<i64>().ok();
         let (stay, refused) = (words.text() == "1", words.number());
 
         let mut state = self.state()?;
+        let (highest, at) = (counter(self.keys, self.fence)?, counter(self.keys, own)?);
         let mut ours = false;
-        if state == State::Held(token.into()) && counter(self.keys, self.fence)? <= ballot {
+        if state == State::Held(token.into()) && ballot.is_none_or(|ballot| highest <= ballot) {
             self.keys.del(self.lock);
             (state, ours) = (State::Free, true);
         } else if state == State::Shared
             && self.keys.zscore(self.readers, token)?.is_some()
-            && counter(self.keys, own)? <= ballot
+            && ballot.is_none_or(|ballot| at <= ballot)
         {
             self.keys.zrem(self.readers, token)?;
             self.keys.del(own);
             (state, ours) = (self.state()?, true);
         }
+        if !stay && self.keys.exists(self.waiting) {
+            self.forget(token)?;
+            self.tell_the_next(&state)?;
+        }
+        if ballot.is_none() {
+            self.keys.del(own);
+        }
         if refused > 0 {
             self.keys.set(own, GONE, Some(refused));
-        }
-        if self.keys.exists(self.waiting) {
-            if !stay {
-                self.forget(token)?;
-            }
-            self.tell_the_next(&state, token)?;
         }
         Ok(Answer::numbers([i64::from(ours), 0, 0]))
     }
 
     /// Nudges whoever may come next: the first writer, or all readers before it.
-    fn tell_the_next(&mut self, state: &State, but: &str) -> Answered<()> {
+    fn tell_the_next(&mut self, state: &State) -> Answered<()> {
         let writer = self.head(self.writers)?;
         let reader = self.head(self.queue)?;
         let before = |came: Score| writer.as_ref().is_none_or(|writer| came <= writer.came);
@@ -160,9 +162,7 @@ impl Lock<'_> {
             next.push((writer.token, writer.stamp, writer.inbox));
         }
         for (token, stamp, inbox) in next {
-            if *token != *but {
-                self.keys.publish(&inbox, &format!("{token} 0 {stamp}"));
-            }
+            self.keys.publish(&inbox, &format!("{token} 0 {stamp}"));
         }
         Ok(())
     }

@@ -1,0 +1,396 @@
+//! Several clients of several Redis servers that vote, under a schedule made of bytes.
+
+mod client;
+mod finish;
+mod servers;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lock_proto::file::Identity;
+use lock_proto::redis::{Keys, Message, RedLock, RedisLock, RedisOptions, Side};
+use lock_proto::{
+    AcquireOptions, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
+};
+
+use self::client::{Belief, Client, State};
+use self::servers::{Flight, Server};
+use crate::entropy::Entropy;
+use crate::sightings::Sightings;
+use crate::trace::Trace;
+
+const CLIENTS: usize = 3;
+const LOCKS: usize = 12;
+/// Everybody's wall clock at the beginning, give or take, in microseconds since 1970.
+const EPOCH: u64 = 1_700_000_000_000_000;
+/// The leases, from the shortest that is of use here.
+const LEASES: [u64; 3] = [400, 2_000, 10_000];
+/// How late the clients' wall clocks are, in microseconds.
+const LATENESS: [u64; CLIENTS] = [0, 3_000_000, 500];
+
+/// What kind of world it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the tests name every world")]
+pub enum Setting {
+    /// Everything can be late, lost or cut off, but the servers keep what they were told.
+    Faithful,
+    /// One server may lose everything, once.
+    Forgetful,
+    /// The servers keep everything, and one of the rules is broken.
+    Broken(Rule),
+}
+
+/// A rule that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the tests name every rule")]
+pub enum Rule {
+    /// R1: what gives a vote back does so whatever its ballot.
+    StepBackAtItsBallot,
+    /// R2: clocks that differ are allowed for.
+    Drift,
+    /// R4: no command shortens a lease.
+    NeverShorten,
+    /// R18: a server gives its vote only to ballots above all that it has seen.
+    RisingBallots,
+    /// R19: only yeses at one and the same ballot count together.
+    SameBallot,
+    /// R20: what is another's is not taken.
+    TakeOnlyWhatIsMissing,
+}
+
+/// The state of one run.
+#[derive(Debug)]
+pub struct World<'a> {
+    setting: Setting,
+    entropy: Entropy,
+    /// Microseconds since the beginning.
+    now: u64,
+    servers: Vec<Server>,
+    clients: Vec<Client>,
+    /// Requests of connections that are gone: each may still arrive.
+    ghosts: Vec<Flight>,
+    /// What was published and has not arrived.
+    messages: Vec<(usize, String)>,
+    sides: Vec<Side>,
+    keys: Keys,
+    started: usize,
+    /// Whether a server has forgotten what it was told.
+    forgotten: bool,
+    /// The greatest ballot of a hold that is over, and of one that nobody shared.
+    over: u64,
+    over_alone: u64,
+    /// Every ballot that was told.
+    ballots: BTreeSet<u64>,
+    /// Tokens of which nothing may be left.
+    clean: BTreeSet<String>,
+    trace: Trace,
+    sightings: &'a mut Sightings,
+}
+
+/// Runs one world to its end, and gives back what happened.
+///
+/// # Panics
+///
+/// If an invariant is violated.
+pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Trace {
+    let mut world = World::new(setting, entropy, sightings);
+    while let Some(choice) = world.entropy.choose(40) {
+        world.step(choice);
+        world.check();
+    }
+    world.finish();
+    world.trace
+}
+
+impl<'a> World<'a> {
+    fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+        let sides = match entropy.pick(2) {
+            0 => vec![Side::Exclusive],
+            _ => vec![Side::Exclusive, Side::Shared, Side::Shared],
+        };
+        let servers = if entropy.pick(3) == 0 { 5 } else { 3 };
+        let name = LockName::new("orders").expect("a short name");
+        // All together differ by less than is allowed for.
+        let rates = match setting {
+            Setting::Broken(Rule::Drift) => [900, 900, 900],
+            Setting::Faithful | Setting::Forgetful | Setting::Broken(_) => [996, 1_000, 1_004],
+        };
+        Self {
+            setting,
+            entropy,
+            now: 0,
+            servers: (0..servers).map(Server::new).collect(),
+            clients: rates.into_iter().map(|rate| Client::new(rate, servers)).collect(),
+            ghosts: Vec::new(),
+            messages: Vec::new(),
+            sides,
+            keys: Keys::new("", &name).expect("a plain name"),
+            started: 0,
+            forgotten: false,
+            over: 0,
+            over_alone: 0,
+            ballots: BTreeSet::new(),
+            clean: BTreeSet::new(),
+            trace: Trace::default(),
+            sightings,
+        }
+    }
+
+    fn step(&mut self, choice: usize) {
+        let client = self.entropy.pick(CLIENTS);
+        match choice {
+            0..=15 => self.carry(true, true),
+            16 | 17 => self.carry(true, false),
+            18 | 19 => self.carry(false, true),
+            20..=22 => self.deliver_any_message(),
+            23..=28 => self.let_time_pass(),
+            29..=32 => self.start(client),
+            33 | 34 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
+            35 => {
+                if let Some((client, server)) = self.busy_link() {
+                    self.cut(client, server);
+                }
+            }
+            36 | 37 => self.ghost_arrives(),
+            _ => self.disturb(client),
+        }
+    }
+
+    /// On some connection a request, an answer or both travel on.
+    fn carry(&mut self, request: bool, answer: bool) {
+        if let Some((client, server)) = self.busy_link() {
+            if request {
+                self.execute_next(client, server);
+            }
+            if answer {
+                self.deliver_next(client, server);
+            }
+        }
+    }
+
+    /// A connection on which something travels: whose, and to which server.
+    fn busy_link(&mut self) -> Option<(usize, usize)> {
+        let links = self.clients.iter().zip(0..).flat_map(|(client, number)| {
+            let links = client.links.iter().zip(0..);
+            links.filter(|(link, _)| !link.is_quiet()).map(move |(_, server)| (number, server))
+        });
+        let links: Vec<(usize, usize)> = links.collect();
+        let chosen = self.entropy.pick(links.len());
+        links.get(chosen).copied()
+    }
+
+    /// What nobody asked for.
+    fn disturb(&mut self, client: usize) {
+        let server = self.entropy.pick(self.servers.len());
+        match self.entropy.pick(8) {
+            0 => self.on_any_lock(client, "extend", |hub, lock, now| {
+                hub.extend(lock, Duration::from_millis(3_000), now);
+            }),
+            1 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
+            2 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
+                hub.disconnect(lock, LossReason::Revoked, now);
+            }),
+            3 => self.crash(client),
+            4 | 5 => {
+                let down = !self.servers[server].is_down;
+                self.servers[server].is_down = down;
+                self.trace.note(|| format!("server {server} is down: {down}"));
+            }
+            _ if self.setting == Setting::Forgetful && !self.forgotten => self.forget(server),
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, client: usize) {
+        if self.started == LOCKS {
+            return;
+        }
+        self.started += 1;
+        let side = self.sides[self.entropy.pick(self.sides.len())];
+        let timeout = match self.entropy.pick(4) {
+            0 => Some(Duration::ZERO),
+            1 => Some(Duration::from_millis(1_500)),
+            _ => None,
+        };
+        let lease = Duration::from_millis(LEASES[self.entropy.pick(LEASES.len())]);
+        let mut options = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
+        if self.entropy.pick(4) == 0 {
+            options = options.with_renewal(Renewal::Off);
+        }
+        let settings = RedisOptions::new(Identity::new("build-7", 4242))
+            .with_min_validity(lease / 10)
+            .with_extension_cadence(lease / 20);
+        let seed = Seed::from_bytes([u8::try_from(self.started).unwrap_or(0); 32]);
+        let now = self.clients[client].local(self.now);
+        let wall = EPOCH + self.now - LATENESS[client].min(self.now);
+        let patience = vec![Duration::from_millis(40); self.servers.len()];
+        let keys = self.keys.clone();
+        let machine = RedLock::new(keys, side, &options, &settings, &patience, wall, &seed, now)
+            .expect("sensible options");
+        let belief = Belief::new(side, machine.token().as_str(), timeout.is_none());
+        let machine = RedisLock::Servers(Box::new(machine));
+        let lock = self.clients[client].hub.start(machine, belief, now);
+        self.trace.note(|| {
+            format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
+        });
+        self.settle(client);
+    }
+
+    fn deliver_next(&mut self, client: usize, server: usize) {
+        let now = self.clients[client].local(self.now);
+        let link = &mut self.clients[client].links[server];
+        let Some((lock, id, answer)) = link.answers.pop_front() else { return };
+        self.trace.note(|| format!("{lock:?} of {client} hears of {server}: {answer:?}"));
+        self.clients[client].hub.handle_reply(lock, id, answer, now);
+        self.settle(client);
+    }
+
+    fn deliver_any_message(&mut self) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let chosen = self.entropy.pick(self.messages.len());
+        let (client, text) = match self.entropy.pick(6) {
+            0 => self.messages[chosen].clone(),
+            1 => {
+                self.messages.swap_remove(chosen);
+                return self.trace.note(|| "a message is lost".into());
+            }
+            _ => self.messages.swap_remove(chosen),
+        };
+        self.deliver_message(client, &text);
+    }
+
+    fn deliver_message(&mut self, client: usize, text: &str) {
+        let (token, message): (&str, Message) = Message::parse(text).expect("our own form");
+        let now = self.clients[client].local(self.now);
+        let Some(lock) = self.clients[client].lock_of(token) else { return };
+        self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
+        self.sightings.saw("a waiter was nudged");
+        self.clients[client].hub.message(lock, message, now);
+        self.settle(client);
+    }
+
+    fn let_time_pass(&mut self) {
+        let steps = [1_000, 30_000, 300_000, 1_000_000, 2_600_000];
+        let next = self.clients.iter().filter_map(|client| client.deadline(self.now)).min();
+        let then = match (self.entropy.pick(8), next) {
+            (choice @ 0..5, _) => self.now + steps[choice],
+            (_, Some(next)) => next,
+            (_, None) => return,
+        };
+        self.pass_until(then);
+    }
+
+    fn pass_until(&mut self, then: u64) {
+        self.now = self.now.max(then);
+        self.trace.note(|| format!("it is {} ms", self.now / 1_000));
+        self.forget_ghosts();
+        for client in 0..CLIENTS {
+            // A client that sleeps on is one that a busy machine does not let run.
+            if self.entropy.happens(64) {
+                continue;
+            }
+            let now = self.clients[client].local(self.now);
+            while self.clients[client].hub.poll_due(now).is_some() {}
+            let next = self.clients[client].hub.poll_timeout();
+            assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
+            self.settle(client);
+        }
+    }
+
+    fn on_any_lock(
+        &mut self,
+        client: usize,
+        word: &str,
+        act: impl FnOnce(&mut Hub<RedisLock, Belief>, LockId, Instant),
+    ) {
+        let now = self.clients[client].local(self.now);
+        let locks: Vec<LockId> = self.clients[client].hub.locks().collect();
+        if locks.is_empty() {
+            return;
+        }
+        let lock = locks[self.entropy.pick(locks.len())];
+        self.trace.note(|| format!("{word} {lock:?} of {client}"));
+        if word == "release" {
+            self.note_end(client, lock, true);
+        }
+        act(&mut self.clients[client].hub, lock, now);
+        self.settle(client);
+    }
+
+    /// A connection breaks: what was sent may still arrive, and nothing more is heard.
+    fn cut(&mut self, client: usize, server: usize) {
+        self.trace.note(|| format!("the connection of {client} to {server} breaks"));
+        let now = self.clients[client].local(self.now);
+        let link = &mut self.clients[client].links[server];
+        let sent: Vec<Flight> = link.sent.drain(..).collect();
+        let heard: Vec<_> = link.answers.drain(..).map(|(lock, id, _)| (lock, id)).collect();
+        let lost = sent.iter().map(|flight| (flight.lock, flight.id));
+        for (lock, id) in heard.into_iter().chain(lost) {
+            let fault = Err(Fault::unknown("the connection broke"));
+            self.clients[client].hub.handle_reply(lock, id, fault, now);
+        }
+        self.ghosts.extend(sent);
+        self.settle(client);
+    }
+
+    fn crash(&mut self, client: usize) {
+        self.trace.note(|| format!("client {client} crashes"));
+        self.sightings.saw("a client crashed");
+        for link in &mut self.clients[client].links {
+            self.ghosts.extend(link.sent.drain(..));
+        }
+        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
+            self.note_end(client, lock, true);
+        }
+        self.clients[client] = Client::new(self.clients[client].rate, self.servers.len());
+    }
+
+    /// Never two who may both be right.
+    fn check(&mut self) {
+        self.end_what_expired();
+        let now = self.now;
+        let mut holders: Vec<Belief> =
+            self.clients.iter_mut().flat_map(|client| client.holders(now)).collect();
+        holders.sort_by_key(|belief| belief.acquired_at());
+        for (position, first) in holders.iter().enumerate() {
+            for second in &holders[position + 1..] {
+                let shared = [first, second].iter().all(|belief| belief.side == Side::Shared);
+                // (c): more than one forgetful server could be outvoted.
+                let excused = self.forgotten && first.stands_on <= self.servers.len() / 2 + 1;
+                assert!(shared || excused, "exclusion: {first:?} and {second:?}");
+                self.sightings.saw(if shared { "readers share" } else { "table B, (c)" });
+            }
+        }
+    }
+
+    /// Notes the ballot of a hold that is over, because its holder ends it or its time is up.
+    fn note_end(&mut self, client: usize, lock: LockId, ends: bool) {
+        let now = self.clients[client].local(self.now);
+        let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
+        if let State::Held { ballot, until, .. } = belief.state
+            && (ends || now >= until)
+        {
+            if ends {
+                belief.state = State::Over;
+            }
+            // (d): what a majority and one more have granted survives that one of them forgets.
+            let lasting = belief.granted_by > self.servers.len() / 2 + 1;
+            if lasting || self.setting != Setting::Forgetful {
+                self.over = self.over.max(ballot);
+                if belief.side == Side::Exclusive {
+                    self.over_alone = self.over_alone.max(ballot);
+                }
+            }
+        }
+    }
+
+    fn end_what_expired(&mut self) {
+        for client in 0..self.clients.len() {
+            for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
+                self.note_end(client, lock, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The end of a run: nothing more goes wrong, so everything must come right.
+
+use lock_proto::LockId;
+
+use super::client::State;
+use super::{CLIENTS, World};
+
+/// More rounds than any waiter needs.
+const ROUNDS: usize = 4_000;
+/// Longer than anything of ours may stay.
+const AFTERWARDS: u64 = 120_000_000;
+
+impl World<'_> {
+    /// Lets everybody be served in turn, and then looks at what is left.
+    pub(super) fn finish(&mut self) {
+        self.trace.note(|| "the end begins".into());
+        for server in &mut self.servers {
+            server.is_down = false;
+        }
+        for _ in 0..ROUNDS {
+            if self.clients.iter().all(|client| client.hub.locks().next().is_none()) {
+                return self.nothing_is_left();
+            }
+            self.round();
+        }
+        panic!("liveness: somebody waits for ever");
+    }
+
+    fn round(&mut self) {
+        while !self.ghosts.is_empty() {
+            self.ghost_arrives();
+        }
+        for (client, text) in std::mem::take(&mut self.messages) {
+            self.deliver_message(client, &text);
+        }
+        for client in 0..CLIENTS {
+            while !self.clients[client].is_quiet() {
+                for server in 0..self.servers.len() {
+                    self.execute_next(client, server);
+                    self.deliver_next(client, server);
+                    self.check();
+                }
+            }
+            self.release_held(client);
+        }
+        let quiet = self.messages.is_empty() && self.clients.iter().all(|client| client.is_quiet());
+        let next = self.clients.iter().filter_map(|client| client.deadline(self.now)).min();
+        if quiet && let Some(next) = next {
+            self.pass_until(next.max(self.now + 1));
+        }
+        self.check();
+    }
+
+    fn release_held(&mut self, client: usize) {
+        let now = self.clients[client].local(self.now);
+        for lock in self.clients[client].hub.locks().collect::<Vec<LockId>>() {
+            let belief = self.clients[client].hub.attachment(lock).expect("it is there");
+            if let State::Held { .. } = belief.state {
+                if belief.patient {
+                    self.sightings.saw("whoever waits for ever is served");
+                }
+                self.note_end(client, lock, true);
+                self.clients[client].hub.release(lock, now);
+                self.settle(client);
+            }
+        }
+    }
+
+    fn nothing_is_left(&mut self) {
+        self.now += AFTERWARDS;
+        let fence = self.keys.fence();
+        for server in &mut self.servers {
+            server.set_clock(self.now);
+            let left: Vec<_> = server.store.dump().into_iter().map(|(key, ..)| key).collect();
+            assert!(left.iter().all(|key| **key == *fence), "left behind: {left:?}");
+        }
+    }
+}
