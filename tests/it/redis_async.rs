@@ -1,5 +1,7 @@
 //! The async adapters on real Redis servers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lock_tests::redis::{Certificates, Cluster, Sentinels, Server, ServerOptions, eventually};
@@ -347,4 +349,100 @@ async fn servers_are_reached_by_every_kind_of_address() {
     assert!(other.create_lock("orders").try_acquire().await.unwrap().is_none());
     drop(held);
     other.create_lock("orders").acquire(LONG).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_and_forgotten_scripts_let_nobody_in_twice() {
+    let server = Arc::new(Server::start());
+    let (inside, last) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+        for _ in 0..8 {
+            let lock = provider.create_lock("orders");
+            let (inside, last) = (Arc::clone(&inside), Arc::clone(&last));
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..25 {
+                    let held = lock.acquire(LONG).await.unwrap();
+                    let fence = held.fence().unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    assert!(last.swap(fence, Ordering::SeqCst) < fence);
+                    tokio::task::yield_now().await;
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    held.release().await.unwrap();
+                }
+            }));
+        }
+    }
+    let done = Arc::new(AtomicU64::new(0));
+    let (chaos, end) = (Arc::clone(&server), Arc::clone(&done));
+    let chaos = tokio::task::spawn_blocking(move || {
+        while end.load(Ordering::SeqCst) == 0 {
+            let _ = chaos.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            let _ = chaos.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            std::thread::sleep(Duration::from_millis(40));
+            chaos.command(&["SCRIPT", "FLUSH"]).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    for task in tasks {
+        task.await.unwrap();
+    }
+    done.store(1, Ordering::SeqCst);
+    chaos.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_waiters_are_let_in_one_after_another() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let lock = provider.create_lock("orders");
+    let held = lock.acquire(LONG).await.unwrap();
+    let waiting: Vec<_> = (0..1000)
+        .map(|_| {
+            let lock = lock.clone();
+            tokio::spawn(async move {
+                let held = lock.acquire(Some(Duration::from_secs(60))).await.unwrap();
+                let fence = held.fence();
+                held.release().await.unwrap();
+                fence
+            })
+        })
+        .collect();
+    eventually("all in the queue", || waiters(&server, "orders").filter(|n| *n == 1000));
+    server.reset_statistics();
+    held.release().await.unwrap();
+    for task in waiting {
+        assert!(task.await.unwrap().is_some());
+    }
+    let sent = server.commands_sent();
+    let scripts = sent.get("evalsha").copied().unwrap_or(0);
+    // A release and a claim for each, and whatever was refreshed meanwhile.
+    assert!(scripts < 5000, "{sent:?}");
+    assert!(sent.get("publish").is_some_and(|published| *published <= 1000), "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_locks_are_kept_over_one_connection() {
+    let server = Server::start();
+    let builder = RedisLockProvider::builder().url(server.url()).expiry(Duration::from_secs(6));
+    let provider = builder.build().await.unwrap();
+    let mut held = Vec::new();
+    for batch in 0..100 {
+        let wanted: Vec<_> = (0..100)
+            .map(|number| {
+                let lock = provider.create_lock(&format!("{batch}-{number}"));
+                tokio::spawn(async move { lock.acquire(LONG).await })
+            })
+            .collect();
+        for lock in wanted {
+            held.push(lock.await.unwrap().unwrap());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(held.iter().filter(|held| !held.is_valid()).count(), 0);
+    assert_eq!(server.clients().len(), 1);
+    drop(held);
+    provider.close().await;
+    assert_eq!(server.command(&["EXISTS", "0-0", "99-99"]).unwrap(), redis::Value::Int(0));
 }
