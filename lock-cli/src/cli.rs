@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Try(TryArgs),
     Info(InfoArgs),
     List(ListArgs),
+    Doctor(DoctorArgs),
     #[command(hide = true)]
     Exec(ExecArgs),
 }
@@ -51,7 +52,7 @@ pub(crate) enum Command {
 ///
 /// If the lock is lost while CMD runs (somebody deleted the lock file, say), CMD gets TERM, and
 /// KILL if it has not ended after --kill-after. If dlock itself is killed, the lock is free at
-/// once, and on Linux CMD is killed with it. All of this concerns CMD, not what it started: where
+/// once (on servers, when its lease has run out), and on Linux CMD is killed with it. All of this concerns CMD, not what it started: where
 /// CMD is a shell script, let its last command be an exec.
 #[derive(Debug, Args)]
 #[command(
@@ -72,10 +73,18 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) conflict: ConflictArgs,
 
+    /// The lease, as in 30s: how long the lock stays held when dlock and its machine are gone
+    ///
+    /// It is prolonged three times in that time as long as dlock runs; a lock whose server can't be
+    /// reached for so long is lost. Locks on files need none. Without it, what the URL says, or
+    /// 30s.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) ttl: Option<Duration>,
+
     /// Kills the command this long after it was asked to end because the lock was lost
     ///
     /// It is killed sooner if the lock's lease ends sooner, so that it is dead before somebody else
-    /// has the lock. Locks on files have no lease.
+    /// has the lock. Locks on files have no lease but that of --ttl.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(crate) kill_after: Duration,
 
@@ -146,6 +155,23 @@ pub(crate) struct ListArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// Says what is wrong with the servers that locks stand on
+///
+/// Asks each Redis server that the URL names how it is set up, and says what can cost a lock: a
+/// server that may delete locks to make room, or forget them when it restarts; one that is named
+/// twice, too old, or a replica; a clock that runs too fast or too slow. It takes about a second,
+/// and takes no lock. Run it when you set the servers up, and in your monitoring.
+#[derive(Debug, Args)]
+#[command(after_long_help = include_str!("help/doctor.txt"))]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+
+    /// Answers with an array of objects with the fields severity and message
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Becomes a command that is killed when its parent is; what dlock run starts on Linux
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
@@ -163,9 +189,10 @@ pub(crate) struct ExecArgs {
 /// Where the locks are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArgs {
-    /// Where the locks are, as in file:///var/lock/app
+    /// Where the locks are, as in file:///var/lock/app or redis://host:6379
     ///
-    /// Without it, the value of DLOCK_URL, else the user's own directory; see FILES.
+    /// Without it, the value of DLOCK_URL, else the user's own directory; see FILES. Others on this
+    /// machine can read a command line: a URL with a password belongs into DLOCK_URL.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<OsString>,
 }
@@ -188,12 +215,12 @@ pub(crate) struct WhichArgs {
 
     /// Takes one of the N permits of the semaphore NAME: up to N may be out at a time
     ///
-    /// The semaphore NAME and the lock NAME have nothing to do with each other. All who use a
-    /// semaphore have to agree on N.
+    /// All who use a semaphore have to agree on N. On files the semaphore NAME and the lock NAME
+    /// have nothing to do with each other; on Redis a name is one or the other.
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) permits: Option<u32>,
 
-    /// The lock's name: any text, which dlock turns into a file name
+    /// The lock's name: any text, which dlock turns into a file name; on Redis, its key
     #[arg(required_unless_present = "file", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
@@ -235,7 +262,7 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Exec(args) => args.json,
-            Self::Try(_) | Self::Info(_) | Self::List(_) => false,
+            Self::Try(_) | Self::Info(_) | Self::List(_) | Self::Doctor(_) => false,
         }
     }
 }

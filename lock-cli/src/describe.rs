@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::timestamp::{before_now, rough};
 
 const NAMELESS: &str = "a holder that leaves no name: a reader, or another program as flock(1)";
+const FOREIGN: &str = "another program, which leaves no name";
 
 /// One lock for programs.
 pub(crate) fn lock(info: &LockInfo) -> Map<String, Value> {
@@ -45,7 +46,7 @@ fn holder_in_words(holder: &Holder) -> String {
         holder.held_for.map(|held| format!("since {} ({})", before_now(held), rough(held))),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
-    words.join(" ")
+    if words.is_empty() { FOREIGN.to_owned() } else { words.join(" ") }
 }
 
 /// Text from elsewhere without what could move a terminal's cursor or break a line.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use lock_blocking::LockError;
 
+/// The doctor has found that locks are in danger.
+pub(crate) const DANGER: u8 = 1;
 /// The command line or the environment asks for what can't be (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 /// The locks can't be reached (`EX_UNAVAILABLE`).

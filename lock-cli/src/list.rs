@@ -14,7 +14,7 @@ const WIDEST_NAME: usize = 40;
 
 /// Lists all locks of a place.
 pub(crate) fn run(args: &ListArgs) -> Result<u8, Failure> {
-    let mut locks = place::open(&args.place)?.list()?;
+    let mut locks = place::open(&args.place, None)?.list()?;
     locks.sort_by(|one, other| one.name.cmp(&other.name));
     answer(
         args.output,

@@ -3,6 +3,7 @@
 mod child;
 mod cli;
 mod describe;
+mod doctor;
 mod duration;
 mod exit;
 mod info;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Try(args) => try_lock::run(&args),
         Command::Info(args) => info::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Exec(args) => child::become_command(&args),
     };
     let code = ended.unwrap_or_else(|failure| {

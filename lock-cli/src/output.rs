@@ -20,7 +20,8 @@ pub(crate) fn answer(
     print(&text)
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+/// Writes an answer.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
 }
@@ -31,7 +32,7 @@ pub(crate) fn explain(error: &clap::Error) -> u8 {
     let failure = if error.use_stderr() {
         let summary = text.split("\n\n").next().unwrap_or_default();
         let summary = summary.strip_prefix("error: ").unwrap_or(summary);
-        let words: Vec<_> = summary.split_whitespace().collect();
+        let words: Vec<_> = summary.split_whitespace().map(without_password).collect();
         Failure::Usage(format!("{} (see dlock --help)", words.join(" ")))
     } else {
         match print(&text) {
@@ -41,4 +42,26 @@ pub(crate) fn explain(error: &clap::Error) -> u8 {
     };
     reporter::fail(&failure, false);
     failure.exit_code()
+}
+
+/// A word without what stands before the host of a URL: one in the wrong place is repeated by
+/// whoever complains about it.
+fn without_password(word: &str) -> String {
+    let parts = word.split_once("://").and_then(|(scheme, rest)| {
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://***@{host}"))
+    });
+    parts.unwrap_or_else(|| word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_url_in_the_wrong_place_gives_its_password_to_nobody() {
+        assert_eq!(without_password("'redis://u:p@ss/w@host'"), "'redis://***@host'");
+        assert_eq!(without_password("a@b"), "a@b");
+        assert_eq!(without_password("redis://host"), "redis://host");
+    }
 }

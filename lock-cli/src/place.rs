@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lock_blocking::{
     AcquireOptions, FileLockProvider, Lock, LockError, LockHandle, LockInfo, LockProvider,
-    ReaderWriterLock, Semaphore, connect,
+    ReaderWriterLock, RedisLockProvider, Semaphore, connect,
 };
 
 use crate::cli::{PlaceArgs, WhichArgs};
@@ -14,6 +15,9 @@ use crate::exit::Failure;
 
 const URL_VARIABLE: &str = "DLOCK_URL";
 const DIRECTORY: &str = "distributed-lock";
+/// How long connecting to servers may take, unless the whole command may take no longer, and then
+/// at least so long as one try needs.
+const CONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// One lock, and how much of it is wanted.
 #[derive(Clone)]
@@ -31,12 +35,12 @@ enum Share {
 }
 
 impl Wanted {
-    /// Finds the lock that `which` means.
-    pub(crate) fn find(which: &WhichArgs) -> Result<Self, Failure> {
+    /// Finds the lock that `which` means, for which the caller waits for at most `timeout`.
+    pub(crate) fn find(which: &WhichArgs, timeout: Option<Duration>) -> Result<Self, Failure> {
         if let Some(path) = &which.file {
             return Self::at(path, which.shared);
         }
-        let provider: Arc<dyn LockProvider> = open(&which.place)?.into();
+        let provider: Arc<dyn LockProvider> = open(&which.place, timeout)?.into();
         let name = which.name.as_deref().unwrap_or_default();
         let share = match which.permits {
             Some(limit) => Share::Permit(provider.create_semaphore(name, limit)),
@@ -89,20 +93,56 @@ impl Wanted {
     }
 }
 
-/// Opens the place that the command line, or the environment, names.
-pub(crate) fn open(place: &PlaceArgs) -> Result<Box<dyn LockProvider>, Failure> {
-    let variable = || std::env::var_os(URL_VARIABLE).filter(|url| !url.is_empty());
-    let Some(url) = place.url.clone().or_else(variable) else {
+/// Opens the place that the command line, or the environment, names, within `timeout`.
+pub(crate) fn open(
+    place: &PlaceArgs,
+    timeout: Option<Duration>,
+) -> Result<Box<dyn LockProvider>, Failure> {
+    let Some(url) = url(place)? else {
         return Ok(Box::new(FileLockProvider::new(default_directory()?)?));
     };
-    let url = url
-        .to_str()
-        .ok_or_else(|| Failure::Usage("the URL is not UTF-8: write odd bytes as %XX".to_owned()))?;
-    if url.split(':').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("memory")) {
-        let problem = "a memory: lock excludes nobody outside this process: use file:///directory";
-        return Err(Failure::Usage(problem.to_owned()));
+    match scheme(&url) {
+        Scheme::Memory => {
+            let problem =
+                "a memory: lock excludes nobody outside this process: use file:///directory";
+            Err(Failure::Usage(problem.to_owned()))
+        }
+        Scheme::Servers => {
+            let connect = timeout.map_or(CONNECT.1, |timeout| timeout.clamp(CONNECT.0, CONNECT.1));
+            let servers = RedisLockProvider::builder().url(&url).connect_timeout(connect);
+            Ok(Box::new(servers.build()?))
+        }
+        Scheme::Other => Ok(connect(&url)?),
     }
-    Ok(connect(url)?)
+}
+
+/// The URL that the command line, or the environment, gives.
+pub(crate) fn url(place: &PlaceArgs) -> Result<Option<String>, Failure> {
+    let variable = || std::env::var_os(URL_VARIABLE).filter(|url| !url.is_empty());
+    let Some(url) = place.url.clone().or_else(variable) else { return Ok(None) };
+    let url = url.into_string();
+    let odd = |_| Failure::Usage("the URL is not UTF-8: write odd bytes as %XX".to_owned());
+    url.map(Some).map_err(odd)
+}
+
+/// What a URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// This process.
+    Memory,
+    /// Redis servers.
+    Servers,
+    /// Files, or nothing that is known.
+    Other,
+}
+
+pub(crate) fn scheme(url: &str) -> Scheme {
+    let scheme = url.split([':', '+']).next().unwrap_or_default().to_ascii_lowercase();
+    match scheme.as_str() {
+        "memory" => Scheme::Memory,
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" => Scheme::Servers,
+        _ => Scheme::Other,
+    }
 }
 
 /// The user's own directory, by the [XDG] rules: a path that is not absolute counts as none.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock_blocking::{AcquireOptions, LockError, LockHandle, LockInfo, LossReason};
 
@@ -44,12 +44,13 @@ enum Wait {
 
 /// Runs a command under a lock.
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let started = Instant::now();
     let (sender, happenings) = mpsc::channel();
     let deaf = |source| Failure::System { what: "listen to signals", source };
     signals::listen(sender.clone()).map_err(deaf)?;
-    let wanted = Wanted::find(&args.which)?;
+    let wanted = Wanted::find(&args.which, args.timeout)?;
     let reporter = Reporter::new(args, wanted.label());
-    let handle = match wait(args, &wanted, &reporter, &happenings, &sender)? {
+    let handle = match wait(args, started, &wanted, &reporter, &happenings, &sender)? {
         Wait::Acquired(handle) => handle,
         Wait::Conflict => return Ok(args.conflict.conflict_exit_code),
         Wait::Ended(signal) => return Ok(exit::of_signal(signal.number)),
@@ -66,12 +67,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 /// Waits for the lock on another thread, to hear of signals on this one.
 fn wait(
     args: &RunArgs,
+    started: Instant,
     wanted: &Wanted,
     reporter: &Reporter,
     happenings: &Receiver<Happening>,
     sender: &Sender<Happening>,
 ) -> Result<Wait, Failure> {
-    acquire(args, wanted, sender)
+    acquire(args, started, wanted, sender)
         .map_err(|source| Failure::System { what: "start a thread", source })?;
     let mut told = None;
     let mut look = FIRST_LOOK;
@@ -84,6 +86,7 @@ fn wait(
         match happening {
             Ok(Happening::Answer(Ok(handle))) => return Ok(Wait::Acquired(handle)),
             Ok(Happening::Answer(Err(LockError::Timeout(timeout)))) => {
+                let timeout = args.timeout.unwrap_or(timeout);
                 reporter.conflict(timeout, wanted.info().ok().as_ref());
                 return Ok(Wait::Conflict);
             }
@@ -102,9 +105,19 @@ fn wait(
     }
 }
 
-fn acquire(args: &RunArgs, wanted: &Wanted, sender: &Sender<Happening>) -> io::Result<()> {
+fn acquire(
+    args: &RunArgs,
+    started: Instant,
+    wanted: &Wanted,
+    sender: &Sender<Happening>,
+) -> io::Result<()> {
     let owner = args.owner.clone().unwrap_or_else(|| program_name(args));
-    let options = AcquireOptions::new().with_timeout(args.timeout).with_owner(&owner);
+    // Connecting to a server has taken its part.
+    let left = args.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+    let mut options = AcquireOptions::new().with_timeout(left).with_owner(&owner);
+    if let Some(ttl) = args.ttl {
+        options = options.with_ttl(ttl);
+    }
     let (wanted, sender) = (wanted.clone(), sender.clone());
     let acquire = move || {
         let answer = wanted.acquire(options);

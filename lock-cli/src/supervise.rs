@@ -108,7 +108,9 @@ impl Supervision<'_> {
             self.command.signal(Signal::TERM);
             // One that is stopped would hear of it only when it goes on.
             self.command.signal(Signal::CONT);
-            let lease = margin.and_then(|_| self.handle.remaining());
+            // One that was taken away has no lease to be in time for.
+            let ends = matches!(reason, LossReason::Expired);
+            let lease = margin.filter(|_| ends).and_then(|_| self.handle.remaining());
             let grace = lease.map_or(self.kill_after, |rest| rest.min(self.kill_after));
             // A time that no clock reaches is as good as none.
             let kill_at = Instant::now().checked_add(grace);

@@ -13,7 +13,7 @@ use crate::place::Wanted;
 
 /// Tells whether a lock could be had right now.
 pub(crate) fn run(args: &TryArgs) -> Result<u8, Failure> {
-    let wanted = Wanted::find(&args.which)?;
+    let wanted = Wanted::find(&args.which, None)?;
     let options = AcquireOptions::new().with_timeout(Duration::ZERO).with_owner("dlock try");
     let free = match wanted.acquire(options) {
         Ok(handle) => {

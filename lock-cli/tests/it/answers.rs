@@ -118,6 +118,7 @@ fn every_manual_has_exit_codes_and_examples() {
         &["try", "--help"],
         &["info", "--help"],
         &["list", "--help"],
+        &["doctor", "--help"],
     ] {
         let manual = place.output(command);
         assert_eq!(code(&manual), 0);

@@ -4,9 +4,11 @@
 
 mod answers;
 mod bad_input;
+mod doctor;
 mod flock;
 mod loss;
 mod place;
+mod redis;
 mod run;
 mod signals;
 mod terminal;

@@ -1,4 +1,4 @@
-//! A directory of locks, and programs that run on it.
+//! A directory of locks or a server of them, and programs that run on it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,11 +12,18 @@ pub(crate) const HOLD: &str = "echo ready; read end; exit 0";
 
 pub(crate) struct Place {
     directory: TempDir,
+    /// Where the locks are, if not in the directory.
+    url: Option<String>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { directory: TempDir::with_prefix("dlock").unwrap() }
+        Self { directory: TempDir::with_prefix("dlock").unwrap(), url: None }
+    }
+
+    /// A place whose locks are where `url` says.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { url: Some(url.to_owned()), ..Self::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -39,7 +46,8 @@ impl Place {
         args: impl IntoIterator<Item = S>,
     ) -> Command {
         let mut command = Command::new(program);
-        let url = format!("file://{}", self.locks().display());
+        let files = || format!("file://{}", self.locks().display());
+        let url = self.url.clone().unwrap_or_else(files);
         command.args(args).env("DLOCK_URL", url).current_dir(self.directory.path());
         command.env("LC_ALL", "C.UTF-8").env("DLOCK", env!("CARGO_BIN_EXE_dlock"));
         command
