@@ -446,3 +446,49 @@ async fn ten_thousand_locks_are_kept_over_one_connection() {
     provider.close().await;
     assert_eq!(server.command(&["EXISTS", "0-0", "99-99"]).unwrap(), redis::Value::Int(0));
 }
+
+#[test]
+fn a_runtime_without_io_is_no_place_for_a_provider() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(RedisLockProvider::new(&server.url())).unwrap_err();
+    assert!(error.to_string().contains("I/O"), "{error}");
+    // No timer of the runtime is needed.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    runtime.block_on(async {
+        let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+        let lock = provider.create_lock("orders");
+        let held = lock.acquire(LONG).await.unwrap();
+        let late = lock.acquire(Some(Duration::from_millis(50))).await;
+        assert!(matches!(late, Err(LockError::Timeout(_))), "{late:?}");
+        held.release().await.unwrap();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_nobody_waited_for_leaves_no_connection() {
+    let server = Server::start();
+    let url = server.url();
+    let mut building = Box::pin(RedisLockProvider::new(&url));
+    let _ = futures_lite::future::poll_once(&mut building).await;
+    drop(building);
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
+    drop(provider);
+    assert!(held.is_valid());
+    drop(held);
+    eventually("no connection", || server.clients().is_empty().then_some(()));
+    assert_eq!(server.command(&["EXISTS", "orders"]).unwrap(), redis::Value::Int(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_without_a_server_ends() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
+    server.kill();
+    let started = Instant::now();
+    provider.close().await;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(held.lost_token().is_lost());
+}
