@@ -182,6 +182,39 @@ fn threads_of_one_provider_take_turns_and_share_a_connection() {
 }
 
 #[test]
+fn threads_take_turns_while_connections_are_killed() {
+    const THREADS: usize = 8;
+    const TURNS: usize = 40;
+    let server = Server::start();
+    let provider = provider(&server.url());
+    let (inside, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let lock = provider.create_lock("a");
+                for _ in 0..TURNS {
+                    let handle = lock.acquire(Some(PATIENCE)).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    thread::yield_now();
+                    assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
+                    handle.release().unwrap();
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        for kind in ["normal", "pubsub"].into_iter().cycle() {
+            if done.load(Ordering::SeqCst) == THREADS {
+                break;
+            }
+            server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).unwrap();
+            server.command(&["SCRIPT", "FLUSH"]).unwrap();
+            thread::sleep(Duration::from_millis(200));
+        }
+    });
+    assert_eq!(keys(&server, "a"), 0);
+}
+
+#[test]
 fn what_many_threads_ask_at_once_is_written_in_one_piece() {
     const THREADS: usize = 64;
     let server = Server::start();
