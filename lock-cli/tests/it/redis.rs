@@ -175,6 +175,37 @@ fn a_signal_ends_the_wait_and_leaves_nothing() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_a_server_that_fell_silent() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let holder = Place::at(&server.url()).hold(&["a"]);
+    let waiter = Place::at(&proxy.url()).wait(&["a", "--", "true"]);
+    proxy.set(Mode::BlackHole);
+
+    let start = Instant::now();
+    waiter.signal("TERM");
+
+    assert_eq!(waiter.ended().code, Some(143));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    holder.end();
+}
+
+#[test]
+fn a_command_that_ends_when_its_server_is_silent_keeps_its_exit_code() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let holder = Place::at(&proxy.url()).session(&["a"], "echo ready; read x; exit 3");
+    proxy.set(Mode::BlackHole);
+
+    let start = Instant::now();
+    let end = holder.end();
+
+    assert_eq!(end.code, Some(3), "{end:?}");
+    assert!(end.errors.lines().count() <= 1, "{end:?}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_wrong_password_is_69_and_shown_to_nobody() {
     let server = ServerOptions::new().with_password("right").start();
     let address = server.address();
