@@ -87,14 +87,14 @@ impl Lock<'_> {
         if others {
             return Ok(Answer::numbers([0, 1, highest]));
         }
-        self.cast(ballot > highest, ballot);
-        if shared {
-            self.share(token, ttl, own, Some(ballot))?;
-        } else if held {
+        if held {
             self.prolong(self.lock, ttl);
+        } else if shared {
+            self.share(token, ttl, own, Some(ballot))?;
         } else {
             self.keys.set(self.lock, token, Some(ttl));
         }
+        self.cast(ballot > highest, ballot);
         if self.keys.exists(self.waiting) {
             self.forget(token)?;
         }
@@ -113,14 +113,13 @@ impl Lock<'_> {
         let (stay, refused) = (words.text() == "1", words.number());
 
         let mut state = self.state()?;
-        let (highest, at) = (counter(self.keys, self.fence)?, counter(self.keys, own)?);
         let mut ours = false;
-        if state == State::Held(token.into()) && ballot.is_none_or(|ballot| highest <= ballot) {
+        if state == State::Held(token.into()) && self.is_at_most(self.fence, ballot)? {
             self.keys.del(self.lock);
             (state, ours) = (State::Free, true);
         } else if state == State::Shared
             && self.keys.zscore(self.readers, token)?.is_some()
-            && ballot.is_none_or(|ballot| at <= ballot)
+            && self.is_at_most(own, ballot)?
         {
             self.keys.zrem(self.readers, token)?;
             self.keys.del(own);
@@ -137,6 +136,11 @@ impl Lock<'_> {
             self.keys.set(own, GONE, Some(refused));
         }
         Ok(Answer::numbers([i64::from(ours), 0, 0]))
+    }
+
+    fn is_at_most(&self, key: &str, ballot: Option<i64>) -> Answered<bool> {
+        let number = counter(self.keys, key)?;
+        Ok(ballot.is_none_or(|ballot| number <= ballot))
     }
 
     /// Nudges whoever may come next: the first writer, or all readers before it.
