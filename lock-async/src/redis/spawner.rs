@@ -15,10 +15,6 @@ pub(super) enum Spawner {
 
 impl Spawner {
     /// The runtime that runs the caller.
-    #[cfg_attr(
-        not(feature = "redis-tokio"),
-        expect(clippy::unnecessary_wraps, reason = "async-std is everywhere, tokio is not")
-    )]
     pub(super) fn current() -> Result<Self, LockError> {
         #[cfg(feature = "redis-tokio")]
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
