@@ -9,6 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_proto::file::file_name;
+use lock_tests::suite::adapters::Backend;
+use lock_tests::suite::redis_place::urls;
 
 /// Long enough to build everything on a busy machine.
 const BOUND: Duration = Duration::from_secs(300);
@@ -26,6 +28,14 @@ const TOKIO: Examples = &[
     ("tokio_options", &["invalid option renewal: "]),
     ("tokio_provider_abstraction", &["Protected by files", "Protected by what a URL names"]),
     ("tokio_reader_writer", READERS),
+    ("tokio_redis_cluster", &["Held by this process: true", "Lock released!"]),
+    ("tokio_redis_cluster_contention", &["All 3 clients had the lock in turn"]),
+    ("tokio_redis_cluster_guard", &["The work failed: out of disk", "The guard released its lock"]),
+    ("tokio_redis_cluster_workers", &["3 workers did 6 tasks once each"]),
+    ("tokio_redis_lock", &["Fencing token: true", "Lock released!"]),
+    ("tokio_redis_options", &["Released by hand", "invalid option renewal: "]),
+    ("tokio_redis_redlock", &["Held by a majority for 29 s or more", "Lock released!"]),
+    ("tokio_redis_semaphore", &["All five tickets came back"]),
     ("tokio_release_on_drop", &["Nobody released it, and it is free"]),
     ("tokio_renewal", &["Lock lost, aborting operation"]),
     ("tokio_semaphore", &["The sixth got its ticket when others came back"]),
@@ -40,6 +50,7 @@ const ASYNC_STD: Examples = &[
     ("async_std_lock_loss", LOSS),
     ("async_std_mutex_tasks", &["All tasks had their turn"]),
     ("async_std_reader_writer", READERS),
+    ("async_std_redis_lock", &["Lock released!"]),
     ("async_std_release_on_drop", &["Nobody released it, and it is free"]),
     ("async_std_semaphore", &["The sixth got its ticket when others came back"]),
     ("async_std_semaphore_tasks", &["All tasks had their turn"]),
@@ -52,6 +63,7 @@ const BLOCKING: Examples = &[
     ("blocking_lock_loss", LOSS),
     ("blocking_mutex_threads", &["All threads had their turn"]),
     ("blocking_reader_writer", READERS),
+    ("blocking_redis_lock", &["Lock released!", "Released by the drop: true"]),
     ("blocking_release_on_drop", &["Nobody released it, and it is free"]),
     ("blocking_semaphore", &["The sixth got its ticket when others came back"]),
     ("blocking_semaphore_threads", &["All threads had their turn"]),
@@ -140,7 +152,20 @@ fn the_build_script_locks_what_the_workspace_locks() {
 
 fn check(package: &str, examples: Examples) {
     for (name, lines) in examples {
-        let run = cargo(&["run", "-p", package, "--example", name, "--features", "file"]);
+        let mut run = cargo(&["run", "-p", package, "--example", name, "--features", "file,redis"]);
+        // Names of its own, on servers that all examples share.
+        let at =
+            |urls: Vec<String>| urls.iter().map(|url| format!("{url}?prefix={name}:")).collect();
+        if name.contains("redis_cluster") {
+            let urls: Vec<String> = at(urls(Backend::RedisCluster));
+            run.env("REDIS_CLUSTER_URL", urls.concat());
+        } else if name.contains("redis_redlock") {
+            let urls: Vec<String> = at(urls(Backend::ThreeRedisServers));
+            run.env("REDIS_URLS", urls.join(","));
+        } else if name.contains("redis") {
+            let urls: Vec<String> = at(urls(Backend::RedisServer));
+            run.env("REDIS_URL", urls.concat());
+        }
         let output = Program::start(run).finish();
         for line in *lines {
             let said = output.lines().any(|said| said.starts_with(line));

@@ -7,7 +7,7 @@ pub mod adapters;
 pub mod core_cases;
 pub mod distributed_lock;
 pub mod fault_tolerance;
-mod redis_place;
+pub mod redis_place;
 pub mod sync_primitives;
 
 use std::time::Duration;

@@ -28,18 +28,27 @@ impl RedisPlace {
     /// Fresh keys on the servers of `backend`; `None` if it has none.
     pub(super) fn new(backend: Backend) -> Option<Self> {
         static COLUMNS: AtomicUsize = AtomicUsize::new(0);
-        let urls = match backend {
-            Backend::Memory | Backend::Files | Backend::DeletedFiles => return None,
-            Backend::RedisServer => vec![ONE.url()],
-            Backend::ThreeRedisServers => THREE.iter().map(Server::url).collect(),
-            Backend::FiveRedisServers => FIVE.iter().map(Server::url).collect(),
-            Backend::TwoOfThreeRedisServers => TWO_OF_THREE.iter().map(Server::url).collect(),
-            Backend::RedisCluster => {
-                let nodes: Vec<String> = CLUSTER.nodes().iter().map(Server::address).collect();
-                vec![format!("redis+cluster://{}", nodes.join(","))]
-            }
-        };
+        let urls = urls(backend);
+        if urls.is_empty() {
+            return None;
+        }
         let column = COLUMNS.fetch_add(1, Ordering::Relaxed);
         Some(Self { urls, prefix: format!("column{column}/") })
+    }
+}
+
+/// The servers of `backend`; none, if it has no need of any.
+#[must_use]
+pub fn urls(backend: Backend) -> Vec<String> {
+    match backend {
+        Backend::Memory | Backend::Files | Backend::DeletedFiles => Vec::new(),
+        Backend::RedisServer => vec![ONE.url()],
+        Backend::ThreeRedisServers => THREE.iter().map(Server::url).collect(),
+        Backend::FiveRedisServers => FIVE.iter().map(Server::url).collect(),
+        Backend::TwoOfThreeRedisServers => TWO_OF_THREE.iter().map(Server::url).collect(),
+        Backend::RedisCluster => {
+            let nodes: Vec<String> = CLUSTER.nodes().iter().map(Server::address).collect();
+            vec![format!("redis+cluster://{}", nodes.join(","))]
+        }
     }
 }
