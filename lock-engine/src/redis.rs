@@ -27,8 +27,8 @@ use crate::{Client, Clock};
 use courier::Courier;
 use link::RedisLink;
 
-pub use examine::Roster;
 pub use census::Census;
+pub use examine::Roster;
 pub use fault::fault_of;
 pub use inbox::Inbox;
 pub use session::Session;
