@@ -19,6 +19,8 @@ mod redis_async;
 #[cfg(target_os = "linux")]
 mod redis_blocking;
 #[cfg(target_os = "linux")]
+mod redis_chaos;
+#[cfg(target_os = "linux")]
 mod redis_examine;
 #[cfg(target_os = "linux")]
 mod redis_scripts;

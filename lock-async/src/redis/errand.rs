@@ -103,7 +103,7 @@ impl Errand {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<(Replies, Purpose)>> {
         let mut place = self.work();
         let Some(work) = &mut *place else { return Poll::Ready(None) };
-        let Poll::Ready(replies) = work.request.as_mut().poll(cx) else { return Poll::Pending };
+        let Poll::Ready(replies) = poll(&mut work.request, cx) else { return Poll::Pending };
         let purpose = place.take().map(|work| work.purpose);
         drop(place);
         Poll::Ready(purpose.map(|purpose| (replies, purpose)))
@@ -112,6 +112,19 @@ impl Errand {
     fn work(&self) -> MutexGuard<'_, Option<Work>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whichever task it is polled in, that task's budget is not its own: tokio would put off requests
+/// that go beyond it, and wake them in reverse order, so that the last to come was the first to be
+/// sent.
+#[cfg(feature = "redis-tokio")]
+fn poll(request: &mut Request, cx: &mut Context<'_>) -> Poll<Replies> {
+    std::pin::pin!(tokio::task::unconstrained(request)).poll(cx)
+}
+
+#[cfg(not(feature = "redis-tokio"))]
+fn poll(request: &mut Request, cx: &mut Context<'_>) -> Poll<Replies> {
+    request.as_mut().poll(cx)
 }
 
 impl Wake for Errand {

@@ -1,0 +1,151 @@
+//! Many waiters, many locks, and what they cost.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_lite::future::poll_once;
+use lock_tests::redis::{Server, eventually};
+use lock_tokio::prelude::*;
+use lock_tokio::{Lock, LossReason};
+use tokio::task::JoinSet;
+
+use super::{LONG, REFRESH, keys_left, provider};
+
+const CROWD: usize = 1000;
+const LOCKS: usize = 10_000;
+
+/// Who was served, in order, with the fences.
+type Order = Arc<Mutex<Vec<(usize, u64)>>>;
+
+/// Puts a crowd in the queue of `lock`, one behind the other; each notes when it was let in, and
+/// leaves.
+fn crowd(lock: &Lock, size: usize) -> (JoinSet<()>, Order) {
+    let (mut crowd, order) = (JoinSet::new(), Order::default());
+    for number in 0..size {
+        let (lock, order) = (lock.clone(), Arc::clone(&order));
+        let mut turn = Box::pin(async move {
+            let held = lock.acquire(None).await.unwrap();
+            order.lock().unwrap().push((number, held.fence().unwrap()));
+            held.release().await.unwrap();
+        });
+        assert!(futures_lite::future::block_on(poll_once(&mut turn)).is_none());
+        crowd.spawn(turn);
+    }
+    (crowd, order)
+}
+
+fn check_order(order: &Order, size: usize) {
+    let order = order.lock().unwrap();
+    let numbers: Vec<_> = order.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (0..size).collect::<Vec<_>>());
+    assert!(order.is_sorted_by_key(|(_, fence)| fence));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_waiters_are_served_once_each_and_in_order() {
+    let server = Server::start();
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let held = there.create_lock("orders").acquire(LONG).await.unwrap();
+    let came = Instant::now();
+    let (crowd, order) = crowd(&here.create_lock("orders"), CROWD);
+    super::until_waiting(&server, "orders", CROWD).await;
+    server.reset_statistics();
+    held.release().await.unwrap();
+    crowd.join_all().await;
+    check_order(&order, CROWD);
+    let sent = server.commands_sent();
+    // Everybody claims, releases, and says once a second at most that it is still there.
+    let seconds = came.elapsed().as_secs() as usize + 2;
+    let most = CROWD * (2 + seconds);
+    assert!(count(&sent, "evalsha") <= most, "{} of {most}", count(&sent, "evalsha"));
+    assert_eq!(count(&sent, "publish"), CROWD);
+    assert_eq!(server.clients().len(), 2);
+    here.close().await;
+    assert_eq!(keys_left(&server), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_is_a_release_a_message_and_a_claim() {
+    const SIZE: usize = 20;
+    let server = Server::start();
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let (lock, other) = (here.create_lock("orders"), there.create_lock("orders"));
+    for attempt in 0.. {
+        let held = other.acquire(LONG).await.unwrap();
+        let came = Instant::now();
+        let (crowd, order) = crowd(&lock, SIZE);
+        super::until_waiting(&server, "orders", SIZE).await;
+        server.reset_statistics();
+        held.release().await.unwrap();
+        crowd.join_all().await;
+        check_order(&order, SIZE);
+        let mut sent = server.commands_sent();
+        sent.remove("zcard");
+        // A waiter that had to wait for long has said that it is still there.
+        if came.elapsed() < REFRESH * 9 / 10 {
+            assert_eq!(count(&sent, "evalsha"), 2 * SIZE + 1, "{sent:?}");
+            assert_eq!(count(&sent, "publish"), SIZE, "{sent:?}");
+            break;
+        }
+        assert!(attempt < 20, "the machine is too slow for this test");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_uncontended_cycle_is_two_writes_and_publishes_nothing() {
+    let server = Server::start();
+    for fencing in [true, false] {
+        let builder = RedisLockProvider::builder().url(server.url()).fencing(fencing);
+        let lock = builder.build().await.unwrap().create_lock("orders");
+        for first in [true, false] {
+            server.reset_statistics();
+            let before = reads(&server);
+            let held = lock.acquire(LONG).await.unwrap();
+            assert_eq!(held.fence().is_some(), fencing);
+            held.release().await.unwrap();
+            // The question itself is read as well.
+            assert_eq!(reads(&server) - before - 1, 2, "fencing: {fencing}, first: {first}");
+            let sent = server.commands_sent();
+            let known = ["set", "incr", "evalsha", "publish", "subscribe"];
+            let counts = known.map(|name| count(&sent, name));
+            match (fencing, first) {
+                // The first fence of a connection is minted by a script, which sets the counter.
+                (true, true) => assert_eq!(counts, [2, 0, 2, 0, 0], "{sent:?}"),
+                (true, false) => assert_eq!(counts, [1, 1, 1, 0, 0], "{sent:?}"),
+                (false, _) => assert_eq!(counts, [1, 0, 1, 0, 0], "{sent:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_waiters_send_two_commands_a_second_at_most() {
+    const WAITERS: usize = 8;
+    let server = Server::start();
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let held = there.create_lock("orders").acquire(LONG).await.unwrap();
+    let (crowd, order) = crowd(&here.create_lock("orders"), WAITERS);
+    super::until_waiting(&server, "orders", WAITERS).await;
+    server.reset_statistics();
+    let started = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let sent = server.commands_sent();
+    let most = (2.0 * started.elapsed().as_secs_f64()).ceil() as usize * WAITERS;
+    assert!(count(&sent, "evalsha") <= most, "{sent:?}");
+    for absent in ["ping", "publish", "subscribe", "eval", "script|load", "client|setinfo"] {
+        assert_eq!(count(&sent, absent), 0, "{sent:?}");
+    }
+    held.release().await.unwrap();
+    crowd.join_all().await;
+    check_order(&order, WAITERS);
+}
+
+fn count(sent: &BTreeMap<String, u64>, name: &str) -> usize {
+    sent.get(name).copied().unwrap_or(0) as usize
+}
+
+/// How often the server has read from its clients.
+fn reads(server: &Server) -> u64 {
+    server.info("stats")["total_reads_processed"].parse().unwrap()
+}
