@@ -44,6 +44,8 @@ pub(super) struct Line {
 struct Unanswered {
     next: u64,
     errands: BTreeMap<u64, Arc<Errand>>,
+    /// When the last answer came.
+    heard: Option<Instant>,
     dead: bool,
 }
 
@@ -125,7 +127,11 @@ impl Line {
 
     /// One request has come to its end.
     pub(super) fn finish(&self, number: u64, replies: Replies, purpose: Purpose) {
-        self.unanswered().errands.remove(&number);
+        {
+            let mut unanswered = self.unanswered();
+            unanswered.errands.remove(&number);
+            unanswered.heard = Some(Clock::System.now());
+        }
         let Some(server) = self.server.upgrade() else { return };
         // First, so that whoever is told of a fault does not try this connection again.
         if self.is_over(&replies) {
@@ -165,15 +171,23 @@ impl Line {
         }
     }
 
-    /// Whether a request has been unanswered for `limit`; if the connection is to be given up for
-    /// it, true. Otherwise when to look again.
+    /// Whether a request is unanswered and the server has been silent for `limit`; otherwise when to
+    /// look again. A cluster mends itself, and only the request is given up.
     pub(super) fn overdue(&self, limit: Duration, now: Instant) -> Overdue {
         loop {
-            let oldest = self
-                .unanswered()
-                .errands
-                .first_key_value()
-                .map(|(_, errand)| (Arc::clone(errand), errand.since() + limit));
+            let oldest = {
+                let unanswered = self.unanswered();
+                // One server answers in order, so that whoever waits behind many others waits for
+                // them: it is silent only when it answers nobody.
+                let heard = match self.connection {
+                    Connection::Single(_) => unanswered.heard,
+                    Connection::Cluster(_) => None,
+                };
+                unanswered.errands.first_key_value().map(|(_, errand)| {
+                    let since = heard.into_iter().fold(errand.since(), Instant::max);
+                    (Arc::clone(errand), since + limit)
+                })
+            };
             let Some((errand, due)) = oldest else {
                 self.watched.store(false, Ordering::Release);
                 // One that started meanwhile may have seen the watch still standing.

@@ -141,6 +141,31 @@ async fn idle_waiters_send_two_commands_a_second_at_most() {
     check_order(&order, WAITERS);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_locks_are_renewed_over_one_connection() {
+    let server = Server::start();
+    let builder = RedisLockProvider::builder().url(server.url()).expiry(Duration::from_secs(12));
+    let provider = builder.extension_cadence(Duration::from_secs(2)).build().await.unwrap();
+    let mut acquiring = JoinSet::new();
+    for number in 0..LOCKS {
+        let lock = provider.create_lock(&format!("lock {number}"));
+        acquiring.spawn(async move { lock.acquire(LONG).await.unwrap() });
+    }
+    let held = acquiring.join_all().await;
+    assert_eq!(keys_left(&server).len(), LOCKS);
+    server.reset_statistics();
+    eventually("everything renewed twice", || {
+        (count(&server.commands_sent(), "evalsha") >= 2 * LOCKS).then_some(())
+    });
+    for held in &held {
+        assert!(held.is_valid() && !held.lost_token().is_lost());
+    }
+    assert_eq!(server.clients().len(), 1);
+    provider.close().await;
+    assert_eq!(keys_left(&server), [""; 0]);
+    assert!(held.iter().all(|held| held.lost_token().reason() == Some(LossReason::Closed)));
+}
+
 fn count(sent: &BTreeMap<String, u64>, name: &str) -> usize {
     sent.get(name).copied().unwrap_or(0) as usize
 }
