@@ -4,6 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crowds;
+mod fences;
+mod foreigners;
+mod processes;
+mod quorums;
+mod servers;
+mod upheaval;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
-//! A process that takes file locks, for the tests that need several. It reads commands from its
-//! standard input and answers each with one line:
+//! A process that takes locks, for the tests that need several. It reads commands from its standard
+//! input and answers each with one line:
 //!
-//! - `open DIRECTORY`, `open-deleting DIRECTORY`: `opened`
+//! - `open DIRECTORY`, `open-deleting DIRECTORY`: `opened`; file locks
+//! - `open-redis URL`: `opened`
 //! - `acquire WHAT TIMEOUT NAME`: `held FENCE` or `busy`; WHAT is `lock`, `read`, `write`, `at` (an
 //!   exact file) or `PERMITS/LIMIT`, TIMEOUT is in milliseconds or `-`
 //! - `release`: `released`; the newest lock
@@ -25,16 +26,21 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lock_blocking::{FileLockProvider, LockError, LockHandle, LockProvider as _};
+use lock_blocking::{FileLockProvider, LockError, LockHandle, LockProvider, RedisLockProvider};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Answer = Result<String, Box<dyn Error>>;
 
 #[derive(Default)]
 struct Worker {
-    provider: Option<FileLockProvider>,
+    provider: Option<Provider>,
     held: Vec<LockHandle>,
     limit: Option<Rlimit>,
+}
+
+enum Provider {
+    Files(FileLockProvider),
+    Redis(RedisLockProvider),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -70,6 +76,10 @@ impl Worker {
         let answer = match command {
             "open" => self.open(rest, false)?,
             "open-deleting" => self.open(rest, true)?,
+            "open-redis" => {
+                self.provider = Some(Provider::Redis(RedisLockProvider::new(rest)?));
+                "opened".to_owned()
+            }
             "acquire" => {
                 let held = self.acquire(rest)?;
                 let fence = held.fence().map_or_else(|| "-".to_owned(), |fence| fence.to_string());
@@ -120,12 +130,12 @@ impl Worker {
 
     fn open(&mut self, directory: &str, delete: bool) -> Answer {
         let builder = FileLockProvider::builder().directory(directory).delete_on_release(delete);
-        self.provider = Some(builder.build()?);
+        self.provider = Some(Provider::Files(builder.build()?));
         Ok("opened".to_owned())
     }
 
     fn acquire(&self, rest: &str) -> Result<LockHandle, Box<dyn Error>> {
-        let provider = self.provider.as_ref().ok_or("nothing is open")?;
+        let provider = self.provider()?;
         let [what, timeout, name] = words(rest)?;
         let timeout = match timeout {
             "-" => None,
@@ -133,7 +143,10 @@ impl Worker {
         };
         let handle = match what {
             "lock" => provider.create_lock(name).acquire(timeout),
-            "at" => provider.create_lock_at(name).acquire(timeout),
+            "at" => match &self.provider {
+                Some(Provider::Files(files)) => files.create_lock_at(name).acquire(timeout),
+                _ => return Err("only a file is at a place".into()),
+            },
             "read" => provider.create_reader_writer_lock(name).acquire_read(timeout),
             "write" => provider.create_reader_writer_lock(name).acquire_write(timeout),
             permits => {
@@ -147,8 +160,7 @@ impl Worker {
 
     fn rounds(&self, rest: &str) -> Answer {
         let [rounds, name, directory] = words(rest)?;
-        let provider = self.provider.as_ref().ok_or("nothing is open")?;
-        let lock = provider.create_lock(name);
+        let lock = self.provider()?.create_lock(name);
         for _ in 0..rounds.parse()? {
             let held = lock.acquire(None)?;
             count_alone(Path::new(directory))?;
@@ -165,6 +177,14 @@ impl Worker {
         setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum })?;
         self.limit = Some(limit);
         Ok("starved".to_owned())
+    }
+
+    fn provider(&self) -> Result<&dyn LockProvider, Box<dyn Error>> {
+        match &self.provider {
+            Some(Provider::Files(files)) => Ok(files),
+            Some(Provider::Redis(redis)) => Ok(redis),
+            None => Err("nothing is open".into()),
+        }
     }
 
     fn newest(&self) -> Result<&LockHandle, Box<dyn Error>> {
