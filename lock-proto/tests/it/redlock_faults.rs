@@ -118,16 +118,16 @@ fn waiting_for_ever_ends_when_no_majority_was_there_for_a_whole_lease() {
 
 #[test]
 fn servers_that_never_answer_end_a_wait_all_the_same() {
-    let options = AcquireOptions::new().with_timeout(ms(300));
+    let options = AcquireOptions::new().with_timeout(ms(800));
     check(
         three(options),
         "next next next",
         expect![[r#"
-        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
-        50.000   Retry
-        55.464   Retry
-        300.000  Retry        [failed: too few of the servers answered in time to make a majority]
-    "#]],
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            50.000   Retry
+            55.464   Retry
+            800.000  Retry        [failed: too few of the servers answered in time to make a majority]
+        "#]],
     );
 }
 

@@ -158,8 +158,12 @@ impl<E: Executor> Column for AsyncColumn<E> {
                     .build()
                     .expect("a temporary directory is fit for locks"),
             ),
-            _ => {
-                let place = self.redis.as_ref().expect("the other backends are on Redis");
+            Backend::RedisServer
+            | Backend::ThreeRedisServers
+            | Backend::FiveRedisServers
+            | Backend::TwoOfThreeRedisServers
+            | Backend::RedisCluster => {
+                let place = self.redis.as_ref().expect("a backend on Redis has a place there");
                 let builder = lock_tokio::RedisLockProvider::builder();
                 let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
                 Box::new(E::block_on(builder.build()).expect("the servers run"))
@@ -184,8 +188,12 @@ impl Column for BlockingColumn {
                     .build()
                     .expect("a temporary directory is fit for locks"),
             ),
-            _ => {
-                let place = self.redis.as_ref().expect("the other backends are on Redis");
+            Backend::RedisServer
+            | Backend::ThreeRedisServers
+            | Backend::FiveRedisServers
+            | Backend::TwoOfThreeRedisServers
+            | Backend::RedisCluster => {
+                let place = self.redis.as_ref().expect("a backend on Redis has a place there");
                 let builder = lock_blocking::RedisLockProvider::builder();
                 let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
                 Box::new(builder.build().expect("the servers run"))

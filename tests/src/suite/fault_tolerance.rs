@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lock_blocking::{AcquireOptions, LockError, LossReason, Renewal};
 
-use super::core_cases::{is_free, take, until, until_waiting};
+use super::core_cases::{is_soon_free, take, until, until_waiting};
 use super::{Column, SOON};
 
 /// The shortest lease there is.
@@ -84,7 +84,7 @@ pub fn a_lease_is_renewed_until_released(column: &dyn Column) {
     });
     assert_eq!(held.lost_token().reason(), None);
     held.release().unwrap();
-    assert!(is_free(&*lock));
+    assert!(is_soon_free(&*lock));
 }
 
 /// A cap on renewals is an end of the hold.
@@ -96,7 +96,7 @@ pub fn renewals_end_when_they_are_used_up(column: &dyn Column) {
     let held = lock.acquire_with(options).unwrap();
     assert_eq!(held.lost_token().changed(), LossReason::Expired);
     assert!(started.elapsed() >= TTL + TTL / 3, "no renewal happened");
-    assert!(is_free(&*lock));
+    assert!(is_soon_free(&*lock));
 }
 
 /// An extension by hand makes the lease longer, and never shorter.
@@ -141,7 +141,7 @@ pub fn wrong_options_are_named(column: &dyn Column) {
             Err(LockError::InvalidConfig { option, .. }) => assert_eq!(option, expected),
             outcome => panic!("{options:?}: {:?}", outcome.err()),
         }
-        assert!(is_free(&*lock));
+        assert!(is_soon_free(&*lock));
     }
 }
 
@@ -151,7 +151,7 @@ pub fn a_name_that_is_too_long_is_refused(column: &dyn Column) {
     let name = "x".repeat((1 << 20) + 1);
     let outcome = provider.lock(&name).acquire(None);
     assert!(matches!(outcome, Err(LockError::InvalidName(_))));
-    assert!(is_free(&*provider.lock(&name[1..])));
+    assert!(is_soon_free(&*provider.lock(&name[1..])));
 }
 
 /// Closing a provider ends all that it has begun.
@@ -182,5 +182,5 @@ pub fn a_panicking_holder_frees_the_lock(column: &dyn Column) {
         std::panic::resume_unwind(Box::new("work failed"));
     }));
     assert!(panicked.is_err());
-    assert!(is_free(&*lock));
+    assert!(is_soon_free(&*lock));
 }

@@ -12,6 +12,8 @@ use crate::{Event, Fault, Instant, LockError};
 /// How often a waiter asks all servers, although nothing woke it: it stays alive in their queues,
 /// which believe in it for [`LIVENESS`](crate::redis::LIVENESS).
 const REFRESH: Duration = Duration::from_secs(1);
+/// Servers that have not answered for so long are at fault, and not somebody else's hold.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How often one vote is asked for again at a higher ballot.
 const CORRECTIONS: u32 = 3;
 
@@ -81,7 +83,8 @@ impl RedLock {
         for index in 0..self.servers.len() {
             let server = self.servers.get_mut(index);
             server.stepped_back = false;
-            let not_after = (now + server.patience(longest)).min(ends);
+            // A caller in a hurry gives up, and what was sent is given back: no reason not to send.
+            let not_after = (now + server.patience(longest.max(SILENCE))).min(ends);
             if self.servers.ask(index, verb.clone(), not_after, now) {
                 self.tally.set(index, Voice::Asked);
             }
@@ -128,7 +131,11 @@ impl RedLock {
     fn vote_lost(&mut self, now: Instant) {
         self.servers.discard_unsent();
         if self.tally.unreachable() {
-            self.unreachable_since.get_or_insert(now);
+            let started = match self.phase {
+                Phase::Voting { started, .. } => started,
+                Phase::Resting { .. } | Phase::Held(_) | Phase::Leaving(_) | Phase::Closed => now,
+            };
+            self.unreachable_since.get_or_insert(started);
         } else {
             self.unreachable_since = None;
         }
@@ -140,7 +147,7 @@ impl RedLock {
         {
             self.fail(LockError::Backend(refusal), now);
         } else if !self.budget.waits() || now >= self.give_up_at || hopeless {
-            let error = self.out_of_time();
+            let error = self.out_of_time(now);
             self.fail(error, now);
         } else if self.nudged && self.can_vote() {
             self.vote(0, now);
@@ -161,11 +168,13 @@ impl RedLock {
         self.backoff.rest(self.tries, &mut self.jitter).min(REFRESH)
     }
 
-    fn out_of_time(&mut self) -> LockError {
-        if self.unreachable_since.is_none() {
+    fn out_of_time(&mut self, now: Instant) -> LockError {
+        let Some(since) = self.unreachable_since else { return self.budget.timed_out() };
+        let fault = self.trouble.take().or_else(|| self.refusal.take());
+        // In less time than that the servers may well have had no chance to answer.
+        if fault.is_none() && self.budget.waits() && now.since(since) < SILENCE {
             return self.budget.timed_out();
         }
-        let fault = self.trouble.take().or_else(|| self.refusal.take());
         LockError::Connection(fault.unwrap_or_else(|| {
             Fault::unknown("too few of the servers answered in time to make a majority")
         }))
