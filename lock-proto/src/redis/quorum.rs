@@ -99,10 +99,12 @@ impl Tally {
         self.count(|voice| voice == Voice::Refused) >= majority(self.servers)
     }
 
-    /// Whether so few servers could answer that they could not have made a majority.
+    /// Whether so few servers could answer that they could not have made a majority. One that was
+    /// asked and has not answered yet may do so: a vote can be lost before that.
     pub(crate) fn unreachable(&self) -> bool {
-        let answered = |voice| matches!(voice, Voice::Yes | Voice::Almost | Voice::No { .. });
-        self.count(answered) < majority(self.servers)
+        let answers =
+            |voice| matches!(voice, Voice::Asked | Voice::Yes | Voice::Almost | Voice::No { .. });
+        self.count(answers) < majority(self.servers)
     }
 
     /// Whether one holder has a majority: one ballot stands on all of it.

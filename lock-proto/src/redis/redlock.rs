@@ -170,6 +170,10 @@ impl RedLock {
         if self.tally.of(index) != Voice::Absent {
             self.tally.set(index, voice);
         }
+        // The vote was lost before it was known that it could not have been won.
+        if matches!(self.phase, Phase::Resting { .. }) && self.tally.unreachable() {
+            self.unreachable_since.get_or_insert(now);
+        }
     }
 
     fn fault(&mut self, fault: Fault) -> Voice {

@@ -149,6 +149,23 @@ fn a_cancelled_vote_gives_late_yeses_back() {
 }
 
 #[test]
+fn a_vote_that_is_lost_before_the_last_answer_keeps_its_place() {
+    // The dead server was once counted together with the one that had not answered yet, so the
+    // waiter left every queue, and no release woke it.
+    check(
+        three(within_ten_seconds()),
+        "1:no 2:not-sent 3:no next",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:no
+            0.000    2:not-sent
+            0.000    3:no
+            5.464    Retry        1: vote@1005464, 2: vote@1005464, 3: vote@1005464
+        "#]],
+    );
+}
+
+#[test]
 fn a_waiter_whose_majority_is_unreachable_keeps_no_place() {
     check(
         three(within_ten_seconds()),
@@ -156,8 +173,8 @@ fn a_waiter_whose_majority_is_unreachable_keeps_no_place() {
         expect![[r#"
             0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
             0.000    1:no
-            0.000    2:not-sent   1: step back@1000000, leave
-            0.000    3:not-sent
+            0.000    2:not-sent
+            0.000    3:not-sent   1: step back@1000000, leave
             0.000    1:done
             5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
             5.464    1:no
