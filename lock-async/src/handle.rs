@@ -123,6 +123,26 @@ impl LostToken {
     }
 }
 
+impl LostToken {
+    /// Whether the lease is about to run out, or has: nothing has prolonged it when that was due.
+    /// A later renewal takes the warning back.
+    #[must_use]
+    pub fn is_expiring(&self) -> bool {
+        self.loss.is_expiring()
+    }
+
+    /// Waits until the lease is about to run out, or the lock is lost: the time to finish, or to
+    /// stop in good order. With the usual renewal that is when a third of the lease is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Waiting changes nothing.
+    pub fn expiring(&self) -> impl Future<Output = ()> + Send + Unpin + use<> {
+        let loss = self.loss.clone();
+        poll_fn(move |cx| loss.poll_expiring(cx))
+    }
+}
+
 impl fmt::Debug for LostToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LostToken").field("reason", &self.reason()).finish_non_exhaustive()

@@ -127,6 +127,29 @@ impl LostToken {
     }
 }
 
+impl LostToken {
+    /// Whether the lease is about to run out, or has: nothing has prolonged it when that was due.
+    /// A later renewal takes the warning back.
+    #[must_use]
+    pub fn is_expiring(&self) -> bool {
+        self.loss.is_expiring()
+    }
+
+    /// Waits until the lease is about to run out, or the lock is lost, and at most `timeout`, or
+    /// for ever; says whether it came to that. With the usual renewal that is when a third of the
+    /// lease is left.
+    #[must_use]
+    pub fn expiring(&self, timeout: Option<Duration>) -> bool {
+        match timeout {
+            Some(timeout) => wait_for(timeout, |cx| self.loss.poll_expiring(cx)).is_some(),
+            None => {
+                wait(|cx| self.loss.poll_expiring(cx));
+                true
+            }
+        }
+    }
+}
+
 impl fmt::Debug for LostToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LostToken").field("reason", &self.reason()).finish_non_exhaustive()

@@ -15,6 +15,8 @@ pub(crate) struct Attendance<S> {
     pub(crate) valid_until: Option<Instant>,
     /// Set when an extension was answered.
     pub(crate) extended: bool,
+    /// Set while the lease is about to run out.
+    expiring: bool,
     pub(crate) lost: Option<LossReason>,
     pub(crate) closed: bool,
     /// Nobody will ask about the lock again.
@@ -45,6 +47,7 @@ impl<S> Attendance<S> {
             outcome: Outcome::Open,
             valid_until: None,
             extended: false,
+            expiring: false,
             lost: None,
             closed: false,
             abandoned: false,
@@ -65,12 +68,14 @@ impl<S> Attendance<S> {
             Event::Extended { valid_until } => {
                 self.valid_until = valid_until;
                 self.extended = true;
+                self.warn(false, wakers);
             }
+            Event::Warned { .. } => self.warn(true, wakers),
             Event::Lost(reason) => self.lose(reason, wakers),
             Event::Failed(error) => self.outcome = Outcome::Failed(error),
             Event::Closed { .. } => self.closed = true,
             // A kind of event that this version doesn't know tells the caller nothing.
-            Event::Warned { .. } | _ => {}
+            _ => {}
         }
         wakers.add(self.waker.take());
     }
@@ -84,9 +89,20 @@ impl<S> Attendance<S> {
         wakers.add(self.waker.take());
     }
 
+    /// The lease is about to run out, or is not any more.
+    fn warn(&mut self, expiring: bool, wakers: &mut Wakers) {
+        self.expiring = expiring;
+        if let Some(loss) = &self.loss {
+            wakers.others.extend(loss.warn(expiring));
+        }
+    }
+
     /// The news of the loss, which may have happened.
     pub(crate) fn loss(&mut self) -> Loss {
         let loss = self.loss.get_or_insert_default().clone();
+        if self.expiring {
+            let _ = loss.warn(true);
+        }
         if let Some(reason) = &self.lost {
             // Nobody can have waited on a token that was not handed out before the loss.
             let _ = loss.happen(reason);

@@ -15,6 +15,8 @@ pub struct Loss {
 #[derive(Debug, Default)]
 struct LossState {
     reason: Option<LossReason>,
+    /// The lease is about to run out.
+    expiring: bool,
     wakers: Vec<Waker>,
 }
 
@@ -31,10 +33,32 @@ impl Loss {
         if let Some(reason) = &state.reason {
             return Poll::Ready(reason.clone());
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
+        state.wait(cx);
         Poll::Pending
+    }
+
+    /// Whether the lease is about to run out, or has.
+    #[must_use]
+    pub fn is_expiring(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.expiring || state.reason.is_some()
+    }
+
+    /// Waits until the lease is about to run out, or the lock is lost.
+    pub fn poll_expiring(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.expiring || state.reason.is_some() {
+            return Poll::Ready(());
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    /// Tells whether the lease is about to run out; whoever waits is to be woken by the caller.
+    pub(crate) fn warn(&self, expiring: bool) -> Vec<Waker> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.expiring = expiring;
+        if expiring { std::mem::take(&mut state.wakers) } else { Vec::new() }
     }
 
     /// Tells of the loss; whoever waits is to be woken by the caller, outside of its own locks.
@@ -42,5 +66,13 @@ impl Loss {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.reason.get_or_insert_with(|| reason.clone());
         std::mem::take(&mut state.wakers)
+    }
+}
+
+impl LossState {
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
     }
 }

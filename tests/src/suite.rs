@@ -71,6 +71,10 @@ pub trait Lost: Send {
     fn reason(&self) -> Option<LossReason>;
     /// `changed`, which is certain to come.
     fn changed(&self) -> LossReason;
+    /// `is_expiring`.
+    fn is_expiring(&self) -> bool;
+    /// `expiring`, which is certain to come.
+    fn expiring(&self);
 }
 
 /// Where a case runs.
@@ -128,6 +132,7 @@ macro_rules! each_case {
                 a_lost_token_is_silent_while_held_and_after_release
                 a_hold_ends_at_its_limit
                 a_lease_that_is_not_renewed_ends
+                a_lease_that_runs_out_is_told_of_before
                 a_lease_is_renewed_until_released
                 renewals_end_when_they_are_used_up
                 a_lease_is_extended_by_hand

@@ -339,7 +339,7 @@ acquire!(
 
 /// `Held` and `Lost` for one kind of adapter.
 macro_rules! handle {
-    ([$($generics:tt)*] $handle:ty, $token:ty, $wrap:expr, $run:expr, |$lost:ident| $changed:expr) => {
+    ([$($generics:tt)*] $handle:ty, $token:ty, $wrap:expr, $run:expr, |$lost:ident| $changed:expr, $expiring:expr) => {
         impl<$($generics)*> Held for $handle {
             fn fence(&self) -> Option<u64> {
                 self.0.fence()
@@ -376,12 +376,23 @@ macro_rules! handle {
                 let $lost = &self.0;
                 $changed
             }
+
+            fn is_expiring(&self) -> bool {
+                self.0.is_expiring()
+            }
+
+            fn expiring(&self) {
+                let $lost = &self.0;
+                $expiring
+            }
         }
     };
 }
 
 handle!([E: Executor] AsyncSide<E, lock_tokio::LockHandle>, AsyncSide<E, lock_tokio::LostToken>,
-    async_side::<E, _>, E::block_on, |lost| E::block_on(lost.changed()));
+    async_side::<E, _>, E::block_on, |lost| E::block_on(lost.changed()),
+    E::block_on(lost.expiring()));
 handle!([] BlockingSide<lock_blocking::LockHandle>, BlockingSide<lock_blocking::LostToken>,
     BlockingSide, std::convert::identity,
-    |lost| lost.changed(None).expect("a wait without end ends with a loss"));
+    |lost| lost.changed(None).expect("a wait without end ends with a loss"),
+    assert!(lost.expiring(None)));

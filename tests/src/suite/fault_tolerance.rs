@@ -65,6 +65,21 @@ pub fn a_lease_that_is_not_renewed_ends(column: &dyn Column) {
     assert!(!held.is_valid() && next.is_valid());
 }
 
+/// Whoever holds a lease that nobody renews hears of its end in time to stop.
+pub fn a_lease_that_runs_out_is_told_of_before(column: &dyn Column) {
+    let provider = column.provider();
+    let ttl = Duration::from_secs(1);
+    let options = AcquireOptions::new().with_ttl(ttl).with_renewal(Renewal::Off);
+    let held = provider.lock("a").acquire_with(options).unwrap();
+    let token = held.lost_token();
+    assert!(!token.is_expiring());
+    token.expiring();
+    assert!(token.is_expiring() && held.lost_token().is_expiring());
+    assert!(held.remaining().is_some_and(|remaining| remaining <= ttl / 3));
+    assert_eq!(token.changed(), LossReason::Expired);
+    assert!(token.is_expiring());
+}
+
 /// A lease that is renewed lasts as long as its holder.
 pub fn a_lease_is_renewed_until_released(column: &dyn Column) {
     let provider = column.provider();
