@@ -308,26 +308,21 @@ impl Command {
             Verb::Vote { side, .. }
             | Verb::Keep { side, .. }
             | Verb::StepBack { side, .. }
-            | Verb::Quit { side, .. } => {
-                let (script, args) = self.ballot_call(inbox)?;
-                let mut keys = side.keys(&self.keys);
-                keys.push(gone());
-                ScriptCall { script, keys, args }
-            }
+            | Verb::Quit { side, .. } => return self.ballot_call(*side, inbox),
         })
     }
 
-    /// The script of a command to one of several servers, and its ARGV.
-    fn ballot_call(&self, inbox: &str) -> Option<(&'static Script, Vec<String>)> {
+    /// The script of a command to one of several servers.
+    fn ballot_call(&self, side: Side, inbox: &str) -> Option<ScriptCall> {
         let token = self.token.as_str().to_string();
         let flag = |set: bool| String::from(if set { "1" } else { "0" });
-        Some(match &self.verb {
-            Verb::Vote { side, ballot, ttl, wait, came } => {
+        let (script, args) = match &self.verb {
+            Verb::Vote { ballot, ttl, wait, came, .. } => {
                 let mut args = Vec::from([token, side.letter(), ballot.to_string(), millis(*ttl)]);
                 args.extend([flag(*wait), came.to_string(), millis(LIVENESS), inbox.into()]);
                 (&VOTE, args)
             }
-            Verb::Keep { side, ballot, ttl } => {
+            Verb::Keep { ballot, ttl, .. } => {
                 (&VOTE_KEEP, [token, side.letter(), ballot.to_string(), millis(*ttl)].into())
             }
             Verb::StepBack { ballot, stay, .. } => {
@@ -342,7 +337,10 @@ impl Command {
             | Verb::Extend { .. }
             | Verb::Mint
             | Verb::Leave { .. } => return None,
-        })
+        };
+        let mut keys = side.keys(&self.keys);
+        keys.push(self.keys.gone(self.token.as_str()));
+        Some(ScriptCall { script, keys, args })
     }
 }
 
