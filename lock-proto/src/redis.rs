@@ -15,6 +15,7 @@ mod redlock;
 mod refreshes;
 mod round_trip;
 mod server_lock;
+mod slots;
 mod token;
 
 pub use call::{
@@ -28,4 +29,5 @@ pub use quorum::MAX_SERVERS;
 pub use redlock::RedLock;
 pub use round_trip::RoundTrip;
 pub use server_lock::ServerLock;
+pub use slots::Slots;
 pub use token::Token;

@@ -16,6 +16,7 @@ fn locks_on_faithful_servers_exclude_and_are_served_and_leave_nothing() {
             "a waiter was nudged",
             "a warning",
             "a yes at another ballot",
+            "permits are out",
             "readers share",
             "whoever waits for ever is served",
         ]);
@@ -36,7 +37,7 @@ fn equal_schedules_of_several_servers_lead_to_equal_runs() {
 
 #[test]
 fn every_broken_rule_is_found_out() {
-    let violated = |violated, simulation| first_violation(4_000, violated, simulation);
+    let violated = |violated, simulation| first_violation(20_000, violated, simulation);
     let found = [
         violated("exclusion", |entropy, seen| broken(Rule::StepBackAtItsBallot, entropy, seen)),
         violated("exclusion", |entropy, seen| broken(Rule::Drift, entropy, seen)),

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lock_proto::file::Identity;
-use lock_proto::redis::{Keys, Message, RedLock, RedisLock, RedisOptions, Side};
+use lock_proto::redis::{Keys, Message, RedLock, RedisLock, RedisOptions, Side, Slots};
 use lock_proto::{
-    AcquireOptions, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
+    AcquireOptions, Demand, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
 };
 
 use self::client::{Belief, Client, State};
@@ -23,6 +23,8 @@ const CLIENTS: usize = 3;
 const LOCKS: usize = 12;
 /// Everybody's wall clock at the beginning, give or take, in microseconds since 1970.
 const EPOCH: u64 = 1_700_000_000_000_000;
+/// How many permits a semaphore of this world has.
+const LIMIT: u32 = 2;
 /// The leases, from the shortest that is of use here.
 const LEASES: [u64; 3] = [400, 2_000, 10_000];
 /// How late the clients' wall clocks are, in microseconds.
@@ -104,9 +106,11 @@ pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Tra
 
 impl<'a> World<'a> {
     fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
-        let sides = match entropy.pick(2) {
-            0 => vec![Side::Exclusive],
-            _ => vec![Side::Exclusive, Side::Shared, Side::Shared],
+        let permits = |count| Side::Permits { count, limit: LIMIT };
+        let sides = match entropy.pick(4) {
+            0 | 1 => vec![Side::Exclusive],
+            2 => vec![Side::Exclusive, Side::Shared, Side::Shared],
+            _ => vec![permits(1), permits(2), permits(LIMIT)],
         };
         let servers = if entropy.pick(3) == 0 { 5 } else { 3 };
         let name = LockName::new("orders").expect("a short name");
@@ -145,7 +149,10 @@ impl<'a> World<'a> {
             20..=22 => self.deliver_any_message(),
             23..=28 => self.let_time_pass(),
             29..=32 => self.start(client),
-            33 | 34 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
+            33 => self.on_any_lock(client, "extend", |hub, lock, now| {
+                hub.extend(lock, Duration::from_millis(3_000), now);
+            }),
+            34 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
             35 => {
                 if let Some((client, server)) = self.busy_link() {
                     self.cut(client, server);
@@ -183,10 +190,7 @@ impl<'a> World<'a> {
     fn disturb(&mut self, client: usize) {
         let server = self.entropy.pick(self.servers.len());
         match self.entropy.pick(8) {
-            0 => self.on_any_lock(client, "extend", |hub, lock, now| {
-                hub.extend(lock, Duration::from_millis(3_000), now);
-            }),
-            1 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
+            0 | 1 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
             2 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
                 hub.disconnect(lock, LossReason::Revoked, now);
             }),
@@ -225,10 +229,15 @@ impl<'a> World<'a> {
         let wall = EPOCH + self.now - LATENESS[client].min(self.now);
         let patience = vec![Duration::from_millis(40); self.servers.len()];
         let keys = self.keys.clone();
-        let machine = RedLock::new(keys, side, &options, &settings, &patience, wall, &seed, now)
-            .expect("sensible options");
-        let belief = Belief::new(side, machine.token().as_str(), timeout.is_none());
-        let machine = RedisLock::Servers(Box::new(machine));
+        let machine = if let Side::Permits { count, limit } = side {
+            let demand = Demand::permits(count, limit).expect("within the limit");
+            let slots = Slots::new(keys, demand, &options, &settings, &patience, wall, &seed, now);
+            RedisLock::Slots(Box::new(slots.expect("sensible options")))
+        } else {
+            let lock = RedLock::new(keys, side, &options, &settings, &patience, wall, &seed, now);
+            RedisLock::Servers(Box::new(lock.expect("sensible options")))
+        };
+        let belief = Belief::new(side, timeout.is_none());
         let lock = self.clients[client].hub.start(machine, belief, now);
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
@@ -353,6 +362,15 @@ impl<'a> World<'a> {
         let now = self.now;
         let mut holders: Vec<Belief> =
             self.clients.iter_mut().flat_map(|client| client.holders(now)).collect();
+        let permits = holders.iter().map(|belief| match belief.side {
+            Side::Permits { count, .. } => count,
+            Side::Exclusive | Side::Shared => 0,
+        });
+        let out: u32 = permits.sum();
+        assert!(out <= LIMIT || self.forgotten, "exclusion: {out} permits of {LIMIT} are out");
+        if out > 0 {
+            return self.sightings.saw("permits are out");
+        }
         holders.sort_by_key(|belief| belief.acquired_at());
         for (position, first) in holders.iter().enumerate() {
             for second in &holders[position + 1..] {

@@ -42,8 +42,12 @@ impl Keys {
             let problem = format!("on Redis {MARK:?} marks the keys that stand beside a lock");
             return Err(LockError::InvalidName(problem.into()));
         }
+        Ok(Self::of(lock))
+    }
+
+    fn of(lock: String) -> Self {
         let tagged = tagged(&lock);
-        Ok(Self(Arc::new(Names {
+        Self(Arc::new(Names {
             fence: format!("{tagged}{MARK}fence"),
             waiting: format!("{tagged}{MARK}waiting"),
             writers: format!("{tagged}{MARK}writers"),
@@ -51,7 +55,19 @@ impl Keys {
             readers: format!("{tagged}{MARK}readers"),
             tagged,
             lock,
-        })))
+        }))
+    }
+
+    /// The keys of one of the slots that make a semaphore on several servers: a mutex of its own.
+    #[must_use]
+    pub fn permit(&self, number: u32) -> Self {
+        Self::of(format!("{}{MARK}permit:{number}", self.0.tagged))
+    }
+
+    /// The keys of the mutex at which the takers of such slots queue.
+    #[must_use]
+    pub fn gate(&self) -> Self {
+        Self::of(format!("{}{MARK}gate", self.0.tagged))
     }
 
     /// The lock itself.

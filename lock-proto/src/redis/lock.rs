@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::call::{Command, Message, Reply};
 use super::redlock::RedLock;
 use super::server_lock::ServerLock;
+use super::slots::Slots;
 use crate::{Deadline, Event, Fault, Instant, LossReason, Machine, Request, RequestId};
 
 /// One acquisition of a lock on one server or on several.
@@ -17,6 +18,8 @@ pub enum RedisLock {
     Server(ServerLock),
     /// On several servers, which vote.
     Servers(Box<RedLock>),
+    /// Permits on several servers.
+    Slots(Box<Slots>),
 }
 
 macro_rules! delegate {
@@ -24,6 +27,7 @@ macro_rules! delegate {
         match $self {
             Self::Server($machine) => $call,
             Self::Servers($machine) => $call,
+            Self::Slots($machine) => $call,
         }
     };
 }

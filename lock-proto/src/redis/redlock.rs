@@ -155,6 +155,11 @@ impl RedLock {
         self.servers.token()
     }
 
+    /// Its place in the queues, which a message to it repeats.
+    pub(super) fn came(&self) -> u64 {
+        self.born_micros
+    }
+
     /// Records what a server said about the round that is on, or about the last one.
     fn heard(&mut self, index: usize, errand: Errand, answer: Answer, now: Instant) {
         let voice = match (errand, answer) {

@@ -1,6 +1,6 @@
 //! One client: its locks, its connections, its clock, and what it believes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use lock_proto::redis::{RedisLock, Reply, Side};
 use lock_proto::{Event, Fault, Hub, Instant, LockError, LockId, LossReason, RequestId};
@@ -28,7 +28,8 @@ pub(super) struct Link {
 #[derive(Clone, Debug)]
 pub(super) struct Belief {
     pub(super) side: Side,
-    pub(super) token: String,
+    /// What marks it on the servers: a taker of permits has a token for each mutex.
+    pub(super) tokens: BTreeSet<String>,
     pub(super) state: State,
     /// Whether it waits for ever.
     pub(super) patient: bool,
@@ -46,9 +47,9 @@ pub(super) enum State {
 }
 
 impl Belief {
-    pub(super) fn new(side: Side, token: &str, patient: bool) -> Self {
-        let token = token.into();
-        Self { side, token, state: State::Waiting, patient, stands_on: 0, granted_by: 0 }
+    pub(super) fn new(side: Side, patient: bool) -> Self {
+        let (tokens, state) = (BTreeSet::new(), State::Waiting);
+        Self { side, tokens, state, patient, stands_on: 0, granted_by: 0 }
     }
 
     pub(super) fn acquired_at(&self) -> u64 {
@@ -77,9 +78,9 @@ impl Client {
 
     pub(super) fn lock_of(&mut self, token: &str) -> Option<LockId> {
         let locks: Vec<LockId> = self.hub.locks().collect();
-        locks
-            .into_iter()
-            .find(|lock| self.hub.attachment(*lock).is_some_and(|belief| belief.token == token))
+        locks.into_iter().find(|lock| {
+            self.hub.attachment(*lock).is_some_and(|known| known.tokens.contains(token))
+        })
     }
 
     /// Those that believe that they hold it.
@@ -118,6 +119,8 @@ impl World<'_> {
                 self.trace.note(|| {
                     format!("    {lock:?} of {client}: to {} {:?}", command.server, command.verb)
                 });
+                let belief = process.hub.attachment(lock).expect("it just asked");
+                belief.tokens.insert(command.token.as_str().into());
                 let (id, server, sent_at) = (request.id, command.server, self.now);
                 let flight = Flight { client, lock, id, command, sent_at };
                 process.links[server].sent.push_back(flight);
@@ -146,7 +149,7 @@ impl World<'_> {
                 let new = self.ballots.insert(*ballot);
                 assert!(new || self.forgotten, "ballots: {ballot} twice");
                 (belief.stands_on, belief.granted_by) =
-                    self.grants(&belief.token, left(*until), *ballot);
+                    self.grants(&belief.tokens, left(*until), *ballot);
                 belief.state = State::Held { since: self.now, until: *until, ballot: *ballot };
                 self.sightings.saw("a lock was acquired");
             }
@@ -154,7 +157,7 @@ impl World<'_> {
                 if let State::Held { until: known, ballot, .. } = &mut belief.state {
                     assert!(*until >= *known, "R4: shortened from {known:?} to {until:?}");
                     *known = *until;
-                    (belief.stands_on, _) = self.grants(&belief.token, left(*until), *ballot);
+                    (belief.stands_on, _) = self.grants(&belief.tokens, left(*until), *ballot);
                 }
                 self.sightings.saw("a lock was prolonged");
             }
@@ -167,7 +170,7 @@ impl World<'_> {
             Event::Closed { clean } => {
                 self.clients[client].hub.forget(lock);
                 if *clean && !self.forgotten {
-                    self.clean.insert(belief.token);
+                    self.clean.extend(belief.tokens);
                 }
                 return;
             }

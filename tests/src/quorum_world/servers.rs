@@ -1,5 +1,7 @@
 //! The servers of the world, and what travels to them.
 
+use std::collections::BTreeSet;
+
 use lock_proto::redis::{Command, Keys, Verb};
 use lock_proto::{Fault, LockId, RequestId};
 
@@ -181,10 +183,17 @@ impl World<'_> {
         store.put(command.keys.lock(), entry);
     }
 
-    /// How many servers have granted the lock to `token` for at least that long; and how many at
+    /// How many servers have granted the lock to one of `tokens` for at least that long; and how many at
     /// no less than `ballot`.
-    pub(super) fn grants(&self, token: &str, left: u64, ballot: u64) -> (usize, usize) {
-        let long_enough = |server: &&Server| server.lease_of(&self.keys, token) >= left;
+    pub(super) fn grants(
+        &self,
+        tokens: &BTreeSet<String>,
+        left: u64,
+        ballot: u64,
+    ) -> (usize, usize) {
+        let long_enough = |server: &&Server| {
+            tokens.iter().any(|token| server.lease_of(&self.keys, token) >= left)
+        };
         let standing = self.servers.iter().filter(long_enough);
         let granted = standing.clone().filter(|server| server.highest(&self.keys) >= ballot);
         (standing.count(), granted.count())
