@@ -17,6 +17,8 @@ mod quorum_world;
 #[cfg(target_os = "linux")]
 mod redis_async;
 #[cfg(target_os = "linux")]
+mod redis_bad_input;
+#[cfg(target_os = "linux")]
 mod redis_blocking;
 #[cfg(target_os = "linux")]
 mod redis_chaos;

@@ -74,7 +74,10 @@ impl Servers {
             }
             Pin::new(&mut limit).poll(cx).map(|()| {
                 let fault = format!("too few Redis servers answered within {within:?}");
-                Err(LockError::Connection(Fault::not_sent(fault)))
+                let missing = self.servers.iter().find(|server| {
+                    matches!(server.standing(cx), Standing::Trying | Standing::Failed(_))
+                });
+                Err(no_majority(missing, Fault::not_sent(fault)))
             })
         })
         .await
@@ -95,10 +98,15 @@ impl Servers {
             return Some(Ok(()));
         }
         let (server, fault) = failed.filter(|_| connected + trying < needed)?;
-        Some(Err(match server.connector().client() {
-            Some(client) => not_connected(client, fault),
-            None => LockError::Connection(fault),
-        }))
+        Some(Err(no_majority(Some(server), fault)))
+    }
+}
+
+/// Why there is no majority, as far as one server that is missing shows it.
+fn no_majority(missing: Option<&Arc<Server>>, fault: Fault) -> LockError {
+    match missing.and_then(|server| server.connector().client()) {
+        Some(client) => not_connected(client, fault),
+        None => LockError::Connection(fault),
     }
 }
 
