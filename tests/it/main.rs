@@ -25,6 +25,8 @@ mod redis_chaos;
 #[cfg(target_os = "linux")]
 mod redis_examine;
 #[cfg(target_os = "linux")]
+mod redis_peers;
+#[cfg(target_os = "linux")]
 mod redis_scripts;
 #[cfg(target_os = "linux")]
 mod redis_servers;
