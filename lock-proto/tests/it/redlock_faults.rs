@@ -237,3 +237,31 @@ fn nonsense_is_no_answer() {
     "#]],
     );
 }
+
+#[test]
+fn who_waits_for_ever_is_never_told_that_it_was_too_slow() {
+    // A lease that was shorter than the silence of a fault once ended as a timeout.
+    let options = AcquireOptions::new().with_ttl(ms(110));
+    let late = "next +4ms 1:no 2:no 3:no 1:done 2:done 3:done next next";
+    check(
+        three(options),
+        &format!("{late} 1:no 2:no 3:no next next"),
+        expect![[r#"
+        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+        50.000   Retry
+        54.000   1:no         1: step back@1000000, leave
+        54.000   2:no         2: step back@1000000, leave
+        54.000   3:no         3: step back@1000000, leave
+        54.000   1:done
+        54.000   2:done
+        54.000   3:done
+        55.464   Retry        1: vote@1055464, at once, 2: vote@1055464, at once, 3: vote@1055464, at once
+        105.464  Retry
+        105.464  1:no
+        105.464  2:no
+        105.464  3:no
+        119.941  Retry        1: vote@1119941, at once, 2: vote@1119941, at once, 3: vote@1119941, at once
+        169.941  Retry        [failed: too few of the servers answered in time to make a majority]
+    "#]],
+    );
+}

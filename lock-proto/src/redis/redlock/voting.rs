@@ -172,7 +172,8 @@ impl RedLock {
         let Some(since) = self.unreachable_since else { return self.budget.timed_out() };
         let fault = self.trouble.take().or_else(|| self.refusal.take());
         // In less time than that the servers may well have had no chance to answer.
-        if fault.is_none() && self.budget.waits() && now.since(since) < SILENCE {
+        let hurried = self.budget.waits() && now >= self.give_up_at;
+        if fault.is_none() && hurried && now.since(since) < SILENCE {
             return self.budget.timed_out();
         }
         LockError::Connection(fault.unwrap_or_else(|| {
