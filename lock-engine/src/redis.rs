@@ -12,6 +12,7 @@ mod info;
 mod link;
 mod session;
 mod setup;
+mod slots;
 mod transport;
 mod url;
 mod wire;

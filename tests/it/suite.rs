@@ -35,10 +35,19 @@ each_case!(column! blocking_memory: BlockingColumn::new(Backend::Memory););
 each_case!(column! blocking_files: BlockingColumn::new(Backend::Files););
 each_case!(column! blocking_deleted_files: BlockingColumn::new(Backend::DeletedFiles););
 each_case!(column! tokio_redis_server: AsyncColumn::<Tokio>::new(Backend::RedisServer););
+each_case!(column! tokio_redis_three: AsyncColumn::<Tokio>::new(Backend::ThreeRedisServers););
+each_case!(column! tokio_redis_five: AsyncColumn::<Tokio>::new(Backend::FiveRedisServers););
+each_case!(column! tokio_redis_two_of_three: AsyncColumn::<Tokio>::new(Backend::TwoOfThreeRedisServers););
 each_case!(column! tokio_redis_cluster: AsyncColumn::<Tokio>::new(Backend::RedisCluster););
 each_case!(column! async_std_redis_server: AsyncColumn::<AsyncStd>::new(Backend::RedisServer););
+each_case!(column! async_std_redis_three: AsyncColumn::<AsyncStd>::new(Backend::ThreeRedisServers););
+each_case!(column! async_std_redis_five: AsyncColumn::<AsyncStd>::new(Backend::FiveRedisServers););
+each_case!(column! async_std_redis_two_of_three: AsyncColumn::<AsyncStd>::new(Backend::TwoOfThreeRedisServers););
 each_case!(column! async_std_redis_cluster: AsyncColumn::<AsyncStd>::new(Backend::RedisCluster););
 each_case!(column! blocking_redis_server: BlockingColumn::new(Backend::RedisServer););
+each_case!(column! blocking_redis_three: BlockingColumn::new(Backend::ThreeRedisServers););
+each_case!(column! blocking_redis_five: BlockingColumn::new(Backend::FiveRedisServers););
+each_case!(column! blocking_redis_two_of_three: BlockingColumn::new(Backend::TwoOfThreeRedisServers););
 each_case!(column! blocking_redis_cluster: BlockingColumn::new(Backend::RedisCluster););
 
 macro_rules! names {
@@ -47,7 +56,16 @@ macro_rules! names {
     };
 }
 
-const BACKENDS: [&str; 5] = ["memory", "files", "deleted_files", "redis_server", "redis_cluster"];
+const BACKENDS: [&str; 8] = [
+    "memory",
+    "files",
+    "deleted_files",
+    "redis_server",
+    "redis_three",
+    "redis_five",
+    "redis_two_of_three",
+    "redis_cluster",
+];
 
 #[test]
 fn no_case_is_missing_in_any_column() {

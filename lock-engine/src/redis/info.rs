@@ -1,6 +1,6 @@
 //! Who holds what, as the servers tell it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use lock_proto::{Fault, FaultKind, Holder, LockError, LockInfo, LockName};
 use redis::Value;
 
 use super::courier::Courier;
+use super::slots;
 use super::transport::Node;
 use super::wire::senseless;
 use crate::Pending;
@@ -22,9 +23,12 @@ const BATCH: usize = 256;
 
 type Asked = Pending<Result<Value, Fault>>;
 
+/// The locks that were found, and which of the slots that make a semaphore on several servers.
+type Names = BTreeMap<String, BTreeSet<u32>>;
+
 /// What one server says of one lock.
 #[derive(Debug, Default)]
-struct Sight {
+pub(super) struct Sight {
     fence: u64,
     waiters: usize,
     holders: Vec<Seen>,
@@ -45,6 +49,14 @@ pub(super) fn of_lock(
     side: Side,
 ) -> Pending<Result<LockInfo, LockError>> {
     let name = Arc::clone(name);
+    if let Side::Permits { limit, .. } = side
+        && courier.servers() > 1
+    {
+        let (courier, keys) = (Arc::clone(courier), keys.clone());
+        return Pending::asking(async move {
+            Ok(named(slots::of_semaphore(&courier, &keys, limit).await?, &name))
+        });
+    }
     let asked = ask(courier, keys, side);
     Pending::asking(async move { Ok(named(agreed(heard(asked).await)?, &name)) })
 }
@@ -55,7 +67,7 @@ pub(super) fn of_all(
 ) -> Pending<Result<Vec<LockInfo>, LockError>> {
     let (courier, prefix) = (Arc::clone(courier), Arc::clone(prefix));
     Pending::asking(async move {
-        let mut names = BTreeSet::new();
+        let mut names = BTreeMap::new();
         let (mut unreachable, servers) = (None, courier.servers());
         let mut silent = 0;
         for server in 0..servers {
@@ -69,7 +81,7 @@ pub(super) fn of_all(
         {
             return Err(failed(fault));
         }
-        let names: Vec<String> = names.into_iter().collect();
+        let names: Vec<(String, BTreeSet<u32>)> = names.into_iter().collect();
         let mut locks = Vec::with_capacity(names.len());
         for batch in names.chunks(BATCH) {
             locks.extend(infos(&courier, &prefix, batch).await?);
@@ -83,7 +95,7 @@ async fn scan_server(
     courier: &Courier,
     server: usize,
     prefix: &str,
-    names: &mut BTreeSet<String>,
+    names: &mut Names,
 ) -> Result<(), Fault> {
     if !courier.is_cluster() {
         return scan(courier, server, None, prefix, names).await;
@@ -112,18 +124,23 @@ async fn scan(
     server: usize,
     node: Option<&Node>,
     prefix: &str,
-    names: &mut BTreeSet<String>,
+    names: &mut Names,
 ) -> Result<(), Fault> {
     let mut cursor = "0".to_owned();
     loop {
-        let words = ["SCAN", &cursor, "MATCH", "*:dlock:fence", "COUNT", PAGE];
+        let words = ["SCAN", &cursor, "MATCH", "*:dlock:*", "COUNT", PAGE];
         let Value::Array(answer) = courier.say(server, node, &words).await? else {
             return Err(senseless());
         };
         let [next, Value::Array(keys)] = &answer[..] else { return Err(senseless()) };
         cursor = text(next).ok_or_else(senseless)?;
-        let keys = keys.iter().filter_map(text);
-        names.extend(keys.filter_map(|key| Some(Keys::name_of_fence(prefix, &key)?.to_owned())));
+        for key in keys.iter().filter_map(text) {
+            if let Some(name) = Keys::name_of_fence(prefix, &key) {
+                names.entry(name.to_owned()).or_default();
+            } else if let Some((name, number)) = Keys::slot_of_permit(prefix, &key) {
+                names.entry(name.to_owned()).or_default().insert(number);
+            }
+        }
         if cursor == "0" || names.len() > MOST_LOCKS {
             return Ok(());
         }
@@ -131,18 +148,20 @@ async fn scan(
 }
 
 async fn infos(
-    courier: &Courier,
+    courier: &Arc<Courier>,
     prefix: &str,
-    names: &[String],
+    names: &[(String, BTreeSet<u32>)],
 ) -> Result<Vec<LockInfo>, LockError> {
-    let keys = names.iter().filter_map(|name| {
+    // The slots and the gate of a semaphore have fences too, and are no locks by themselves.
+    let known = names.iter().filter_map(|(name, slots)| {
         let keys = Keys::new(prefix, &LockName::new(name.as_str()).ok()?).ok()?;
-        Some((name, keys))
+        Some((name, slots, keys))
     });
-    let asked: Vec<_> =
-        keys.map(|(name, keys)| (name, ask(courier, &keys, Side::Exclusive), keys)).collect();
+    let asked: Vec<_> = known
+        .map(|(name, slots, keys)| (name, slots, ask(courier, &keys, Side::Exclusive), keys))
+        .collect();
     let mut infos = Vec::with_capacity(asked.len());
-    for (name, asked, keys) in asked {
+    for (name, slots, asked, keys) in asked {
         let info = match agreed(heard(asked).await) {
             // It is no mutex, so it is a semaphore.
             Err(LockError::Backend(fault)) if fault.kind() == FaultKind::Refused => {
@@ -150,17 +169,22 @@ async fn infos(
                 agreed(heard(ask(courier, &keys, permits)).await)
             }
             info => info,
-        };
-        infos.push(named(info?, name));
+        }?;
+        if !slots.is_empty() {
+            infos.push(named(slots::of_slots(courier, &keys, slots).await?, name));
+        }
+        if slots.is_empty() || info.locked {
+            infos.push(named(info, name));
+        }
     }
     Ok(infos)
 }
 
-fn ask(courier: &Courier, keys: &Keys, side: Side) -> Vec<Asked> {
+pub(super) fn ask(courier: &Courier, keys: &Keys, side: Side) -> Vec<Asked> {
     (0..courier.servers()).map(|server| courier.run(server, side.info(keys))).collect()
 }
 
-async fn heard(asked: Vec<Asked>) -> Vec<Result<Sight, Fault>> {
+pub(super) async fn heard(asked: Vec<Asked>) -> Vec<Result<Sight, Fault>> {
     let mut sights = Vec::with_capacity(asked.len());
     for answer in asked {
         sights.push(answer.await.and_then(|value| sight(&value).ok_or_else(senseless)));
@@ -169,7 +193,7 @@ async fn heard(asked: Vec<Asked>) -> Vec<Result<Sight, Fault>> {
 }
 
 /// What a majority of the servers says; those that say nothing are no evidence that a lock is free.
-fn agreed(sights: Vec<Result<Sight, Fault>>) -> Result<LockInfo, LockError> {
+pub(super) fn agreed(sights: Vec<Result<Sight, Fault>>) -> Result<LockInfo, LockError> {
     let needed = majority(sights.len());
     let (mut seen, mut fault) = (Vec::new(), None);
     for sight in sights {
@@ -253,7 +277,7 @@ fn lease(ms: i64) -> Option<Duration> {
     u64::try_from(ms).ok().map(Duration::from_millis)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     let Value::BulkString(bytes) = value else { return None };
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
@@ -263,11 +287,11 @@ fn named(mut info: LockInfo, name: &str) -> LockInfo {
     info
 }
 
-fn majority(servers: usize) -> usize {
+pub(super) fn majority(servers: usize) -> usize {
     servers / 2 + 1
 }
 
-fn failed(fault: Fault) -> LockError {
+pub(super) fn failed(fault: Fault) -> LockError {
     if fault.kind() == FaultKind::Refused {
         LockError::Backend(fault)
     } else {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lock_proto::redis::{
     Command, Keys, Message, RedLock, RedisLock, RedisOptions, Reply, RoundTrip, ServerLock, Side,
-    Token,
+    Slots, Token,
 };
 use lock_proto::{
     AcquireOptions, Demand, Fault, FaultKind, Instant, LockError, LockId, LockInfo, LockName,
@@ -138,8 +138,15 @@ impl Link for RedisLink {
             let patience: Vec<_> =
                 self.round_trips.iter().map(|trip| locked(trip).patience()).collect();
             let clock = wall_micros();
-            let lock = RedLock::new(keys, side, options, settings, &patience, clock, &seed, now)?;
-            RedisLock::Servers(Box::new(lock))
+            if let Side::Permits { .. } = side {
+                let lock =
+                    Slots::new(keys, demand, options, settings, &patience, clock, &seed, now)?;
+                RedisLock::Slots(Box::new(lock))
+            } else {
+                let lock =
+                    RedLock::new(keys, side, options, settings, &patience, clock, &seed, now)?;
+                RedisLock::Servers(Box::new(lock))
+            }
         };
         Ok((machine, Arc::default()))
     }

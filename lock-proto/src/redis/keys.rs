@@ -61,7 +61,7 @@ impl Keys {
     /// The keys of one of the slots that make a semaphore on several servers: a mutex of its own.
     #[must_use]
     pub fn permit(&self, number: u32) -> Self {
-        Self::of(format!("{}{MARK}permit:{number}", self.0.tagged))
+        Self::of(format!("{}{number}", self.permits()))
     }
 
     /// The keys of the mutex at which the takers of such slots queue.
@@ -115,15 +115,33 @@ impl Keys {
     /// The name whose fence is `key`, if it is a fence at all; without the prefix.
     #[must_use]
     pub fn name_of_fence<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
-        let tagged = key.strip_suffix("fence")?.strip_suffix(MARK)?;
-        let lock = if let Some(lock) = tagged.strip_suffix(':') {
-            lock
-        } else if let Some(lock) = tagged.strip_suffix('}') {
-            lock.strip_prefix('{')?
-        } else {
-            tagged.strip_suffix('!')?.split_once("}!")?.1
-        };
-        lock.strip_prefix(prefix)
+        untagged(key.strip_suffix("fence")?.strip_suffix(MARK)?)?.strip_prefix(prefix)
+    }
+
+    /// The semaphore and the number of the slot whose lock is `key`, if it is one; without the
+    /// prefix.
+    #[must_use]
+    pub fn slot_of_permit<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, u32)> {
+        let (tagged, number) = key.rsplit_once("permit:")?;
+        let name = untagged(tagged.strip_suffix(MARK)?)?.strip_prefix(prefix)?;
+        Some((name, number.parse().ok()?))
+    }
+
+    /// What all slots of the semaphore begin with.
+    #[must_use]
+    pub fn permits(&self) -> String {
+        format!("{}{MARK}permit:", self.0.tagged)
+    }
+}
+
+/// The lock of which [`tagged`] made these words.
+fn untagged(tagged: &str) -> Option<&str> {
+    if let Some(lock) = tagged.strip_suffix(':') {
+        Some(lock)
+    } else if let Some(lock) = tagged.strip_suffix('}') {
+        lock.strip_prefix('{')
+    } else {
+        Some(tagged.strip_suffix('!')?.split_once("}!")?.1)
     }
 }
 

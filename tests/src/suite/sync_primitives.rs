@@ -213,9 +213,12 @@ pub fn takers_are_held_to_the_limit_they_bring(column: &dyn Column) {
     let provider = column.provider();
     let (two, three) = (provider.semaphore("a", 2, 1), provider.semaphore("a", 3, 1));
     let _held = (take(&*three), take(&*three));
-    assert!(!is_free(&*two));
+    // Several servers have a lock for each permit, and count none: those must agree.
+    if !column.backend().votes() {
+        assert!(!is_free(&*two));
+    }
     let _third = take(&*three);
-    assert!(!is_free(&*three));
+    assert!(!is_free(&*three) && !is_free(&*two));
 }
 
 /// What came back leaves a hole where its file was deleted.
