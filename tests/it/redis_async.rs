@@ -345,7 +345,7 @@ async fn servers_are_reached_by_every_kind_of_address() {
     let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
     let socket = server.unix_socket();
     let url = format!("unix://{}?db=3&user=alice&pass=secret", socket.display());
-    let other = lock_tokio::connect(&url).await.unwrap();
+    let other = connect(&url).await.unwrap();
     assert!(other.create_lock("orders").try_acquire().await.unwrap().is_none());
     drop(held);
     other.create_lock("orders").acquire(LONG).await.unwrap().release().await.unwrap();

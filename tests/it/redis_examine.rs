@@ -61,22 +61,23 @@ fn check_same(url: &str) -> Findings {
 }
 
 fn on_threads(url: &str) -> Findings {
-    let provider = lock_blocking::RedisLockProvider::new(url).unwrap();
-    told(&provider.examine().unwrap())
+    let provider = lock_blocking::RedisLockProvider::new(url).expect("the servers run");
+    told(&provider.examine().expect("the servers run"))
 }
 
 fn on_tokio(url: &str) -> Findings {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the servers run");
     runtime.block_on(async {
-        let provider = lock_tokio::RedisLockProvider::new(url).await.unwrap();
-        told(&provider.examine().await.unwrap())
+        let provider = lock_tokio::RedisLockProvider::new(url).await.expect("the servers run");
+        told(&provider.examine().await.expect("the servers run"))
     })
 }
 
 fn on_async_std(url: &str) -> Findings {
     async_std::task::block_on(async {
-        let provider = lock_async_std::RedisLockProvider::new(url).await.unwrap();
-        told(&provider.examine().await.unwrap())
+        let provider = lock_async_std::RedisLockProvider::new(url).await.expect("the servers run");
+        told(&provider.examine().await.expect("the servers run"))
     })
 }
 
