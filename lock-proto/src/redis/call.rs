@@ -1,5 +1,6 @@
 //! What a server is asked, and what it answers.
 
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -132,6 +133,9 @@ impl From<Demand> for Side {
         }
     }
 }
+
+/// Each permit is a member of a set, and a server serves nobody else meanwhile.
+const MOST_PERMITS: u32 = 1_000;
 
 /// How long a waiter that was let in has to say that it is there.
 pub const CLAIM: Duration = Duration::from_secs(3);
@@ -348,6 +352,10 @@ impl Side {
     pub(super) fn checked(self) -> Result<Self, LockError> {
         if let Self::Permits { count, limit } = self {
             Demand::permits(count, limit)?;
+            if count > MOST_PERMITS {
+                let problem = format!("at most {MOST_PERMITS} can be taken at once, not {count}");
+                return Err(LockError::config("permits", problem));
+            }
         }
         Ok(self)
     }

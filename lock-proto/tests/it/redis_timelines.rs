@@ -573,6 +573,19 @@ fn readers_and_takers_of_permits_ask_by_script() {
 }
 
 #[test]
+fn more_permits_at_once_than_a_server_can_bear_are_refused() {
+    let keys = Keys::new("", &name()).expect("a plain name");
+    let (options, seed) = (AcquireOptions::new(), Seed::from_bytes([7; 32]));
+    let made = |count| {
+        let side = Side::Permits { count, limit: u32::MAX };
+        ServerLock::new(keys.clone(), side, &options, &settings(), &seed, Instant::ZERO)
+    };
+    assert!(made(1_000).is_ok());
+    let error = made(1_001).expect_err("a million would stop the server");
+    assert!(matches!(error, LockError::InvalidConfig { option: "permits", .. }), "{error}");
+}
+
+#[test]
 fn options_that_contradict_each_other_are_named() {
     let refused = |settings: RedisOptions, options: &AcquireOptions| {
         let keys = Keys::new("", &name()).expect("a plain name");
