@@ -20,7 +20,7 @@ use lock_tokio::prelude::*;
 /// Long enough for whatever ends in the end.
 pub(crate) const LONG: Option<Duration> = Some(Duration::from_secs(30));
 /// What a busy machine may add to what should take no time.
-pub(crate) const SLACK: Duration = Duration::from_secs(1);
+pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// A waiter that was handed the lock has this long to claim it, and asks this often whether it was.
 pub(crate) const CLAIM: Duration = Duration::from_secs(3);
 pub(crate) const REFRESH: Duration = Duration::from_secs(1);

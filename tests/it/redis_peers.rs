@@ -13,13 +13,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::redis_chaos::{LONG, SLACK, expiring, keys_left, number, provider, until};
 
+/// How long a server may be silent.
+const QUIET: Duration = Duration::from_millis(500);
+
 fn servers<const N: usize>() -> [Server; N] {
     [(); N].map(|()| Server::start())
 }
 
 fn voting(servers: &[Server]) -> RedisLockProviderBuilder {
     let builder = RedisLockProvider::builder().urls(servers.iter().map(Server::url));
-    builder.connect_timeout(SLACK / 2).response_timeout(SLACK / 2)
+    builder.connect_timeout(QUIET).response_timeout(QUIET)
 }
 
 async fn until_clean(servers: &[Server]) {
@@ -82,7 +85,7 @@ async fn a_hundred_rounds_leave_no_vote_behind() {
     }
     let provider = voting(&all[..3]).build().await.unwrap();
     all[2].kill();
-    for round in 0..30 {
+    for round in 0..10 {
         let lock = provider.create_lock(&format!("lock {round}"));
         lock.try_acquire().await.unwrap().expect("nobody holds it").release().await.unwrap();
     }
@@ -118,7 +121,7 @@ async fn two_holders_after_an_amnesia_are_one_within_a_lease() {
 // distributed-lock-redis: answers that came far apart made the renewal panic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_of_different_speed_are_renewed_alike() {
-    let ttl = Duration::from_millis(1500);
+    let ttl = Duration::from_secs(3);
     let servers = servers::<3>();
     let proxies = [0, 1, 2].map(|server: usize| Proxy::to(&servers[server]));
     let builder = RedisLockProvider::builder().urls(proxies.iter().map(Proxy::url));
@@ -127,8 +130,11 @@ async fn servers_of_different_speed_are_renewed_alike() {
         proxy.delay(Duration::ZERO, Duration::from_millis(millis));
     }
     let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
-    let lost = timeout(2 * ttl, held.lost_token().changed()).await;
-    assert!(lost.is_err() && held.is_valid(), "{lost:?}");
+    for server in &servers {
+        server.reset_statistics();
+    }
+    until("two renewals", || servers.iter().all(|server| scripts(server) >= 2)).await;
+    assert!(held.is_valid() && !held.lost_token().is_lost());
     for server in &servers {
         assert_eq!(number(server, &["EXISTS", "orders"]), 1);
     }
@@ -272,7 +278,7 @@ async fn tries_pause_when_every_server_is_down() {
     proxies.iter().for_each(|proxy| proxy.set(Mode::Refuse));
     proxies.iter().for_each(Proxy::cut);
     let before: u64 = proxies.iter().map(Proxy::accepted).sum();
-    lock.acquire(Some(SLACK)).await.unwrap_err();
+    lock.acquire(Some(2 * QUIET)).await.unwrap_err();
     let tries = proxies.iter().map(Proxy::accepted).sum::<u64>() - before;
     assert!(tries < 100, "{tries}");
 }
@@ -372,7 +378,7 @@ async fn short_leases_are_renewed_at_a_third_of_their_length() {
 #[tokio::test]
 async fn nothing_keeps_the_runtime_from_its_other_tasks() {
     let server = Server::start();
-    let builder = RedisLockProvider::builder().url(server.url()).response_timeout(SLACK);
+    let builder = RedisLockProvider::builder().url(server.url()).response_timeout(2 * QUIET);
     let lock = builder.build().await.unwrap().create_lock("orders");
     let ticker = tokio::spawn(async {
         let (mut longest, mut last) = (Duration::ZERO, Instant::now());
@@ -380,13 +386,13 @@ async fn nothing_keeps_the_runtime_from_its_other_tasks() {
             sleep(Duration::from_millis(5)).await;
             longest = longest.max(last.elapsed());
             last = Instant::now();
-            if longest > SLACK / 2 {
+            if longest > QUIET {
                 return longest;
             }
         }
     });
     server.pause();
-    lock.acquire(Some(SLACK)).await.unwrap_err();
+    lock.acquire(Some(2 * QUIET)).await.unwrap_err();
     server.resume();
     for _ in 0..50 {
         lock.acquire(LONG).await.unwrap().release().await.unwrap();
@@ -406,7 +412,7 @@ async fn an_attempt_that_came_too_late_is_undone() {
     let started = Instant::now();
     assert!(slow.acquire(Some(limit)).await.unwrap_err().is_timeout());
     assert!(started.elapsed() < Duration::from_millis(450), "{:?}", started.elapsed());
-    lock.acquire(Some(2 * SLACK)).await.unwrap().release().await.unwrap();
+    lock.acquire(Some(4 * QUIET)).await.unwrap().release().await.unwrap();
 }
 
 // async-redis-lock: a guard dropped as the last thing a program did stayed held for its lease.

@@ -145,7 +145,7 @@ async fn idle_waiters_send_two_commands_a_second_at_most() {
 async fn ten_thousand_locks_are_renewed_over_one_connection() {
     let server = Server::start();
     let builder = RedisLockProvider::builder().url(server.url()).expiry(Duration::from_secs(12));
-    let provider = builder.extension_cadence(Duration::from_secs(2)).build().await.unwrap();
+    let provider = builder.extension_cadence(Duration::from_secs(1)).build().await.unwrap();
     let mut acquiring = JoinSet::new();
     for number in 0..LOCKS {
         let lock = provider.create_lock(&format!("lock {number}"));

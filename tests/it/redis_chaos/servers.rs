@@ -159,7 +159,7 @@ async fn an_acquisition_ends_in_time_and_leaves_nobody_locked_out() {
             }
         }
         // A try has no time-out but that of the connection.
-        let single = timeout(2 * SLACK, single).await.expect("a try ends").unwrap();
+        let single = timeout(SLACK, single).await.expect("a try ends").unwrap();
         assert!(matches!(single, Err(LockError::Connection(_))), "{failure:?}: {single:?}");
 
         place.mend(failure);
