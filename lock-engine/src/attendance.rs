@@ -18,6 +18,8 @@ pub(crate) struct Attendance<S> {
     /// Set while the lease is about to run out.
     expiring: bool,
     pub(crate) lost: Option<LossReason>,
+    /// Others can have the lock.
+    pub(crate) released: bool,
     pub(crate) closed: bool,
     /// Nobody will ask about the lock again.
     pub(crate) abandoned: bool,
@@ -49,6 +51,7 @@ impl<S> Attendance<S> {
             extended: false,
             expiring: false,
             lost: None,
+            released: false,
             closed: false,
             abandoned: false,
             waker: None,
@@ -73,7 +76,11 @@ impl<S> Attendance<S> {
             Event::Warned { .. } => self.warn(true, wakers),
             Event::Lost(reason) => self.lose(reason, wakers),
             Event::Failed(error) => self.outcome = Outcome::Failed(error),
-            Event::Closed { .. } => self.closed = true,
+            Event::Released => self.released = true,
+            Event::Closed { .. } => {
+                self.released = true;
+                self.closed = true;
+            }
             // A kind of event that this version doesn't know tells the caller nothing.
             _ => {}
         }

@@ -362,7 +362,7 @@ impl<L: Link> Client for Engine<L> {
     fn poll_closed(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
         let mut state = self.state();
         let Some(attendance) = state.hub.attachment(lock) else { return Poll::Ready(Ok(())) };
-        if !attendance.closed {
+        if !attendance.released {
             attendance.wait(cx);
             return Poll::Pending;
         }

@@ -6,13 +6,13 @@ use core::fmt;
 use crate::outbox::Outbox;
 use crate::{Instant, LockError};
 
-/// Acquired, Extended, Warned, Lost, Closed: the newest of a kind stands for all.
-const EVENTS: usize = 5;
+/// Acquired, Extended, Warned, Lost, Released, Closed: the newest of a kind stands for all.
+const EVENTS: usize = 6;
 
 /// One thing that the caller of a machine should know.
 ///
 /// The events of one life follow the grammar
-/// `( Acquired ( Extended | Warned )* Lost? | Failed | nothing ) Closed`.
+/// `( Acquired ( Extended | Warned )* Lost? | Failed | nothing ) Released? Closed`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -38,6 +38,8 @@ pub enum Event {
     Lost(LossReason),
     /// We never got it.
     Failed(LockError),
+    /// Others can have the lock; what is still to be cleaned up hinders nobody.
+    Released,
     /// The last event.
     Closed {
         /// Nothing of ours is left behind. Otherwise the lease, or the end of the session,

@@ -50,6 +50,8 @@ pub struct Checked<M: Checkable> {
     now: Instant,
     stage: Stage,
     released: bool,
+    /// Whether the release was told of.
+    told: bool,
     unanswered: BTreeMap<RequestId, M::Command>,
     remains: M::Remains,
     trace: Trace,
@@ -78,6 +80,7 @@ impl<M: Checkable> Checked<M> {
             now: Instant::ZERO,
             stage: Stage::Waiting,
             released: false,
+            told: false,
             unanswered: BTreeMap::new(),
             remains: M::Remains::default(),
             trace: Trace::default(),
@@ -192,6 +195,14 @@ impl<M: Checkable> Checked<M> {
             }
             (Stage::Held, Event::Extended { .. } | Event::Warned { .. }) => Stage::Held,
             (Stage::Waiting, Event::Failed(_)) | (Stage::Held, Event::Lost(_)) => Stage::Over,
+            (Stage::Waiting | Stage::Held | Stage::Over, Event::Released) => {
+                assert!(
+                    self.released || self.stage == Stage::Over,
+                    "released although nobody let go"
+                );
+                assert!(!std::mem::replace(&mut self.told, true), "M4: released twice");
+                Stage::Over
+            }
             (Stage::Waiting | Stage::Held | Stage::Over, Event::Closed { clean }) => {
                 let ended = self.released || self.stage == Stage::Over;
                 assert!(ended, "closed although nobody let go");

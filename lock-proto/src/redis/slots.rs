@@ -68,7 +68,10 @@ enum Phase {
         renewal: Option<Renewal>,
     },
     /// Every mutex is told to forget us.
-    Leaving,
+    Leaving {
+        /// Whether it was told that others can have them.
+        told: bool,
+    },
     Closed,
 }
 
@@ -162,17 +165,19 @@ impl Slots {
     fn decide(&mut self, now: Instant) {
         self.listen(now);
         match &self.phase {
-            Phase::Queueing | Phase::Leaving | Phase::Closed => {}
+            Phase::Queueing | Phase::Leaving { .. } | Phase::Closed => {}
             Phase::Choosing(_) => self.choose(now),
             Phase::Held { .. } => self.hold_on(now),
         }
         // What was just let go of may be gone already.
         self.listen(now);
-        if let Phase::Leaving = self.phase
-            && self.parts.is_empty()
-        {
-            self.events.push(Event::Closed { clean: self.parts.clean });
-            self.phase = Phase::Closed;
+        if let Phase::Leaving { told } = &mut self.phase {
+            if self.parts.is_empty() {
+                self.events.push(Event::Closed { clean: self.parts.clean });
+                self.phase = Phase::Closed;
+            } else if self.parts.are_released() && !core::mem::replace(told, true) {
+                self.events.push(Event::Released);
+            }
         }
     }
 
@@ -261,7 +266,7 @@ impl Slots {
 
     fn leave(&mut self, now: Instant) {
         self.parts.release(now, |_| true);
-        self.phase = Phase::Leaving;
+        self.phase = Phase::Leaving { told: false };
     }
 }
 
@@ -291,7 +296,7 @@ impl Machine for Slots {
                 [watch, budget, extend].into_iter().flatten().min()
             }
             Phase::Held { hold, .. } => hold.deadline(),
-            Phase::Queueing | Phase::Leaving | Phase::Closed => None,
+            Phase::Queueing | Phase::Leaving { .. } | Phase::Closed => None,
         };
         [own, self.parts.poll_timeout()].into_iter().flatten().min()
     }
@@ -335,7 +340,7 @@ impl Machine for Slots {
     fn release(&mut self, now: Instant) {
         match self.phase {
             Phase::Queueing | Phase::Choosing(_) | Phase::Held { .. } => self.leave(now),
-            Phase::Leaving | Phase::Closed => {}
+            Phase::Leaving { .. } | Phase::Closed => {}
         }
         self.decide(now);
     }

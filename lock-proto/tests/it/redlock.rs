@@ -28,7 +28,7 @@ fn a_majority_wins_and_a_late_yes_is_adopted() {
             3.000    3:yes
             3.000    release      1: quit, 2: quit, 3: quit
             3.000    1:done
-            3.000    2:done
+            3.000    2:done       [released]
             3.000    3:done       [closed]
         "#]],
     );

@@ -144,7 +144,7 @@ fn a_vote_whose_answer_was_lost_may_still_come_and_is_refused_then() {
             0.000    3:yes        [acquired until 29.698s with fence 1000000]
             0.000    release      1: quit, refused for 10s, 2: quit, 3: quit
             0.000    1:done
-            0.000    2:done
+            0.000    2:done       [released]
             0.000    3:done       [closed, not clean]
         "#]],
     );
@@ -194,7 +194,7 @@ fn what_was_lost_long_enough_ago_is_no_longer_feared() {
             20356.000 3:kept
             20356.000 release      1: quit, 2: quit, 3: quit
             20356.000 1:done
-            20356.000 2:done
+            20356.000 2:done       [released]
             20356.000 3:done       [closed]
         "#]],
     );

@@ -54,18 +54,18 @@ fn a_majority_that_says_it_is_anothers_is_a_loss_at_once() {
     play(
         "next 1:no 3:no 1:done 2:kept 2:done 3:done",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:yes
-        0.000    2:yes        [acquired until 2.968s with fence 1000000]
-        0.000    3:yes
-        968.000  Renewal      1: keep@1000000 for 3s, 2: keep@1000000 for 3s, 3: keep@1000000 for 3s
-        968.000  1:no
-        968.000  3:no         [lost: it was taken away], 1: quit, 3: quit
-        968.000  1:done
-        968.000  2:kept       2: quit
-        968.000  2:done
-        968.000  3:done       [closed]
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:yes
+            0.000    2:yes        [acquired until 2.968s with fence 1000000]
+            0.000    3:yes
+            968.000  Renewal      1: keep@1000000 for 3s, 2: keep@1000000 for 3s, 3: keep@1000000 for 3s
+            968.000  1:no
+            968.000  3:no         [lost: it was taken away], 1: quit, 3: quit
+            968.000  1:done
+            968.000  2:kept       2: quit
+            968.000  2:done       [released]
+            968.000  3:done       [closed]
+        "#]],
     );
 }
 
@@ -230,28 +230,28 @@ fn the_lock_is_free_when_a_majority_has_forgotten_it() {
     play(
         "release 1:done 2:not-sent 3:done",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:yes
-        0.000    2:yes        [acquired until 2.968s with fence 1000000]
-        0.000    3:yes
-        0.000    release      1: quit, 2: quit, 3: quit
-        0.000    1:done
-        0.000    2:not-sent
-        0.000    3:done       [closed, not clean]
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:yes
+            0.000    2:yes        [acquired until 2.968s with fence 1000000]
+            0.000    3:yes
+            0.000    release      1: quit, 2: quit, 3: quit
+            0.000    1:done
+            0.000    2:not-sent
+            0.000    3:done       [released]
+        "#]],
     );
     play(
         "release 1:done 3:done next",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:yes
-        0.000    2:yes        [acquired until 2.968s with fence 1000000]
-        0.000    3:yes
-        0.000    release      1: quit, 2: quit, 3: quit
-        0.000    1:done
-        0.000    3:done
-        50.000   Retry        [closed, not clean]
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:yes
+            0.000    2:yes        [acquired until 2.968s with fence 1000000]
+            0.000    3:yes
+            0.000    release      1: quit, 2: quit, 3: quit
+            0.000    1:done
+            0.000    3:done       [released]
+            5000.000 Retry        [closed, not clean]
+        "#]],
     );
 }
 
@@ -269,7 +269,7 @@ fn a_release_that_reaches_no_majority_is_repeated() {
             0.000    2:not-sent
             0.000    3:not-sent
             50.000   Retry        2: quit, 3: quit
-            50.000   2:done
+            50.000   2:done       [released]
         "#]],
     );
 }
@@ -279,15 +279,15 @@ fn a_lock_that_is_taken_away_is_lost_and_given_back() {
     play(
         "disconnect 1:done 2:done 3:done",
         expect![[r#"
-        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
-        0.000    1:yes
-        0.000    2:yes        [acquired until 2.968s with fence 1000000]
-        0.000    3:yes
-        0.000    disconnect   [lost: it was taken away], 1: quit, 2: quit, 3: quit
-        0.000    1:done
-        0.000    2:done
-        0.000    3:done       [closed]
-    "#]],
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:yes
+            0.000    2:yes        [acquired until 2.968s with fence 1000000]
+            0.000    3:yes
+            0.000    disconnect   [lost: it was taken away], 1: quit, 2: quit, 3: quit
+            0.000    1:done
+            0.000    2:done       [released]
+            0.000    3:done       [closed]
+        "#]],
     );
 }
 

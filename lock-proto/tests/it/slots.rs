@@ -25,7 +25,7 @@ fn a_permit_is_a_slot_that_is_chosen_inside_the_gate() {
             0.000    2:done
             0.000    3:done
             0.000    1:done
-            0.000    2:done
+            0.000    2:done       [released]
             0.000    3:done       [closed]
         "#]],
     );
@@ -51,7 +51,7 @@ fn permits_are_had_all_or_none() {
             0.000    2:done
             0.000    3:done
             0.000    1:done
-            0.000    2:done
+            0.000    2:done       [released]
             0.000    3:done       [closed]
         "#]],
     );

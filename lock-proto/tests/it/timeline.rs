@@ -182,6 +182,7 @@ fn describe_event(event: &Event) -> String {
         Event::Lost(reason) => format!("lost: {reason}"),
         Event::Failed(LockError::Timeout(budget)) => format!("timed out after {budget:?}"),
         Event::Failed(error) => format!("failed: {error}"),
+        Event::Released => "released".into(),
         Event::Closed { clean } => if *clean { "closed" } else { "closed, not clean" }.into(),
         _ => "an event that this transcript doesn't know".into(),
     }

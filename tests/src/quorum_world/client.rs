@@ -179,6 +179,7 @@ impl World<'_> {
                 assert!(!belief.patient || unreachable, "liveness: {error} for no reason");
                 belief.state = State::Over;
             }
+            Event::Released => self.sightings.saw("a release before the last server"),
             event @ (Event::Acquired { .. } | Event::Extended { .. } | _) => {
                 panic!("M4: {event:?}")
             }

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Leaving {
     give_up_at: Instant,
-    /// Somebody waits until it is over: what a majority has forgotten is free.
+    /// Somebody waits until others can have the lock, and has not been told so.
     awaited: bool,
 }
 
@@ -32,21 +32,33 @@ impl RedLock {
     pub(super) fn decide_leaving(&mut self, now: Instant) {
         let Phase::Leaving(leaving) = &self.phase else { return };
         let give_up_at = leaving.give_up_at;
-        let free = self.is_free();
         for index in 0..self.servers.len() {
             let server = self.servers.get_mut(index);
-            if server.is_idle() && !server.is_done(free) && now >= server.quit_at {
+            if server.is_idle() && !server.is_done() && now >= server.quit_at {
                 self.servers.ask_to_quit(index, self.side, give_up_at, now);
             }
         }
-        let done = self.servers.all().all(|(_, server)| server.is_idle() && server.is_done(free));
-        if done || now >= self.leaving_ends() {
+        let done = self.servers.all().all(|(_, server)| server.is_idle() && server.is_done());
+        if done || now >= give_up_at {
             let spotless = |server: &Server| {
                 server.is_idle() && server.mark() == Mark::Nothing && !server.is_late(now)
             };
             let clean = self.servers.all().all(|(_, server)| spotless(server));
             self.events.push(Event::Closed { clean });
             self.phase = Phase::Closed;
+        } else {
+            self.tell_of_release();
+        }
+    }
+
+    /// A vote that stays on a minority hinders nobody yet, but would if another server failed.
+    fn tell_of_release(&mut self) {
+        let free = self.is_free();
+        if let Phase::Leaving(leaving) = &mut self.phase
+            && free
+            && core::mem::take(&mut leaving.awaited)
+        {
+            self.events.push(Event::Released);
         }
     }
 
@@ -58,11 +70,10 @@ impl RedLock {
     }
 
     pub(super) fn leaving_deadline(&self, leaving: &Leaving) -> Deadline {
-        let free = self.is_free();
         let retries =
-            self.servers.all().filter(|(_, server)| server.is_idle() && !server.is_done(free));
+            self.servers.all().filter(|(_, server)| server.is_idle() && !server.is_done());
         let retry_at = retries.map(|(_, server)| server.quit_at).min();
-        let ends = self.leaving_ends().min(leaving.give_up_at);
+        let ends = leaving.give_up_at;
         Deadline::new(retry_at.map_or(ends, |at| at.min(ends)), Timer::Retry)
     }
 
@@ -72,22 +83,11 @@ impl RedLock {
         let count = self.servers.all().filter(|(_, server)| free(server)).count();
         count >= majority(self.servers.len())
     }
-
-    /// When to give up on those that have not answered.
-    fn leaving_ends(&self) -> Instant {
-        let Phase::Leaving(leaving) = &self.phase else { return Instant::FAR_FUTURE };
-        let owed = self.servers.all().filter_map(|(_, server)| server.answers_by()).max();
-        match owed {
-            Some(at) if leaving.awaited && self.is_free() => at.min(leaving.give_up_at),
-            Some(_) | None => leaving.give_up_at,
-        }
-    }
 }
 
 impl Server {
-    /// Whether nothing more is to be asked of it; `free`: the lock is free without it.
-    fn is_done(&self, free: bool) -> bool {
-        let given_up = self.quit_at == Instant::FAR_FUTURE || (free && self.quits > 0);
-        self.mark() == Mark::Nothing || given_up
+    /// Whether nothing more is to be asked of it.
+    fn is_done(&self) -> bool {
+        self.mark() == Mark::Nothing || self.quit_at == Instant::FAR_FUTURE
     }
 }

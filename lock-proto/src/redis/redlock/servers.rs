@@ -250,11 +250,6 @@ impl Server {
         self.silences = self.silences.saturating_add(1);
     }
 
-    /// When the answer that it owes should be there.
-    pub(super) fn answers_by(&self) -> Option<Instant> {
-        self.owes.as_ref().map(|owed| owed.asked + self.patience)
-    }
-
     fn answered(&mut self, owed: &Owed, answer: &Answer, now: Instant) {
         if now.since(owed.asked) <= self.patience {
             self.silences = 0;

@@ -42,6 +42,8 @@ pub(super) struct Part {
     pub(super) state: State,
     /// Whether it was prolonged since that was last asked for.
     pub(super) prolonged: bool,
+    /// Whether others can have it.
+    released: bool,
     machine: RedLock,
 }
 
@@ -110,7 +112,7 @@ impl Parts {
         )?;
         let (number, state) = (self.made, State::Wanted);
         self.made += 1;
-        self.all.push(Part { number, role, state, prolonged: true, machine });
+        self.all.push(Part { number, role, state, prolonged: true, released: false, machine });
         Ok(())
     }
 
@@ -134,6 +136,11 @@ impl Parts {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Whether others can have all of them.
+    pub(super) fn are_released(&self) -> bool {
+        self.all.iter().all(|part| part.released)
     }
 
     /// Until when all slots that are ours are.
@@ -243,6 +250,7 @@ impl Parts {
                     part.state = State::Leaving;
                     return Some(News::Lost(role, reason));
                 }
+                Event::Released => part.released = true,
                 Event::Closed { clean } => {
                     self.clean &= clean;
                     self.all.remove(index);
