@@ -18,6 +18,8 @@ struct LossState {
     /// The lease is about to run out.
     expiring: bool,
     wakers: Vec<Waker>,
+    /// Those that wait for the warning, which is no news to the others.
+    wary: Vec<Waker>,
 }
 
 impl Loss {
@@ -33,7 +35,7 @@ impl Loss {
         if let Some(reason) = &state.reason {
             return Poll::Ready(reason.clone());
         }
-        state.wait(cx);
+        wait(&mut state.wakers, cx);
         Poll::Pending
     }
 
@@ -50,7 +52,7 @@ impl Loss {
         if state.expiring || state.reason.is_some() {
             return Poll::Ready(());
         }
-        state.wait(cx);
+        wait(&mut state.wary, cx);
         Poll::Pending
     }
 
@@ -58,21 +60,21 @@ impl Loss {
     pub(crate) fn warn(&self, expiring: bool) -> Vec<Waker> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.expiring = expiring;
-        if expiring { std::mem::take(&mut state.wakers) } else { Vec::new() }
+        if expiring { std::mem::take(&mut state.wary) } else { Vec::new() }
     }
 
     /// Tells of the loss; whoever waits is to be woken by the caller, outside of its own locks.
     pub(crate) fn happen(&self, reason: &LossReason) -> Vec<Waker> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.reason.get_or_insert_with(|| reason.clone());
-        std::mem::take(&mut state.wakers)
+        let mut wakers = std::mem::take(&mut state.wakers);
+        wakers.append(&mut state.wary);
+        wakers
     }
 }
 
-impl LossState {
-    fn wait(&mut self, cx: &Context<'_>) {
-        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.wakers.push(cx.waker().clone());
-        }
+fn wait(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        wakers.push(cx.waker().clone());
     }
 }

@@ -281,6 +281,7 @@ impl<'a> World<'a> {
                 assert!(taken.is_none(), "the fence {fence:?} was given twice");
                 Stage::Held
             }
+            (Stage::Held, Event::Warned { .. }) => Stage::Held,
             (Stage::Held, Event::Extended { valid_until }) => {
                 let shortened = *valid_until < client.valid_until;
                 assert!(!shortened, "shortened from {:?} to {valid_until:?}", client.valid_until);

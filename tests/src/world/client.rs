@@ -127,7 +127,7 @@ impl World<'_> {
         let client = hub.attachment(opener.lock).expect("it just spoke");
         client.stage = match (client.stage, event) {
             (Stage::Waiting, Event::Acquired { .. }) => Stage::Held,
-            (Stage::Held, Event::Extended { .. }) => Stage::Held,
+            (Stage::Held, Event::Extended { .. } | Event::Warned { .. }) => Stage::Held,
             (Stage::Held, Event::Lost(reason)) => {
                 if *reason == LossReason::Replaced {
                     self.sightings.saw("a held file was replaced");
