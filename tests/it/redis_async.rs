@@ -392,61 +392,6 @@ async fn cut_connections_and_forgotten_scripts_let_nobody_in_twice() {
     chaos.await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_waiters_are_let_in_one_after_another() {
-    let server = Server::start();
-    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
-    let lock = provider.create_lock("orders");
-    let held = lock.acquire(LONG).await.unwrap();
-    let waiting: Vec<_> = (0..1000)
-        .map(|_| {
-            let lock = lock.clone();
-            tokio::spawn(async move {
-                let held = lock.acquire(Some(Duration::from_secs(60))).await.unwrap();
-                let fence = held.fence();
-                held.release().await.unwrap();
-                fence
-            })
-        })
-        .collect();
-    eventually("all in the queue", || waiters(&server, "orders").filter(|n| *n == 1000));
-    server.reset_statistics();
-    held.release().await.unwrap();
-    for task in waiting {
-        assert!(task.await.unwrap().is_some());
-    }
-    let sent = server.commands_sent();
-    let scripts = sent.get("evalsha").copied().unwrap_or(0);
-    // A release and a claim for each, and whatever was refreshed meanwhile.
-    assert!(scripts < 5000, "{sent:?}");
-    assert!(sent.get("publish").is_some_and(|published| *published <= 1000), "{sent:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_locks_are_kept_over_one_connection() {
-    let server = Server::start();
-    let builder = RedisLockProvider::builder().url(server.url()).expiry(Duration::from_secs(6));
-    let provider = builder.build().await.unwrap();
-    let mut held = Vec::new();
-    for batch in 0..100 {
-        let wanted: Vec<_> = (0..100)
-            .map(|number| {
-                let lock = provider.create_lock(&format!("{batch}-{number}"));
-                tokio::spawn(async move { lock.acquire(LONG).await })
-            })
-            .collect();
-        for lock in wanted {
-            held.push(lock.await.unwrap().unwrap());
-        }
-    }
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(held.iter().filter(|held| !held.is_valid()).count(), 0);
-    assert_eq!(server.clients().len(), 1);
-    drop(held);
-    provider.close().await;
-    assert_eq!(server.command(&["EXISTS", "0-0", "99-99"]).unwrap(), redis::Value::Int(0));
-}
-
 #[test]
 fn a_runtime_without_io_is_no_place_for_a_provider() {
     let server = Server::start();

@@ -14,6 +14,7 @@ mod options;
 mod records;
 mod redis_doctor;
 mod redis_keys;
+mod redis_leaving;
 mod redis_timelines;
 mod redlock;
 mod redlock_faults;
