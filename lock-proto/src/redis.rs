@@ -2,7 +2,10 @@
 //!
 //! On one server [`ServerLock`] takes a free lock with plain commands and stands in a queue beside
 //! a held one; whoever gives it back hands it on in the same script, and the next holder hears of
-//! it in its client's inbox. The rules are model-checked; each is named where it is kept.
+//! it in its client's inbox. On several, [`RedLock`] wins the votes of a majority at one ballot, which
+//! is the fencing token, and [`Slots`] makes a semaphore of such locks. The rules were model-checked
+//! before they were built, and are named R1 to R23 where they are kept: one token per acquisition
+//! (R1), validity counted from the request (R2), lost is final (R3), no lease is ever shortened (R4).
 
 mod call;
 mod doctor;
