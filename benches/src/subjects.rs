@@ -1,0 +1,24 @@
+//! What is measured: our locks, those of others, and the least that any of them could do.
+
+pub mod files;
+pub mod memory;
+pub mod ours;
+pub mod redis_floor;
+pub mod redis_peers;
+pub mod semaphores;
+
+/// Our locks as they come.
+pub const TOKIO: &str = "lock-tokio";
+/// The same without fencing tokens, which no peer has.
+pub const UNFENCED: &str = "lock-tokio, unfenced";
+pub const ASYNC_STD: &str = "lock-async-std";
+pub const BLOCKING: &str = "lock-blocking";
+/// All servers answer.
+pub const HEALTHY: &str = "lock-tokio, healthy";
+/// One server accepts and never answers.
+pub const HUNG: &str = "lock-tokio, one hung";
+
+pub const FLOOR: &str = "floor";
+pub const RSLOCK: &str = "rslock";
+pub const ASYNC_REDIS_LOCK: &str = "async-redis-lock";
+pub const DISTRIBUTED_LOCK: &str = "distributed-lock";
