@@ -14,8 +14,8 @@ pub(crate) async fn acquire_with(
     demand: Demand,
     options: &AcquireOptions,
 ) -> Result<LockHandle, LockError> {
-    let attended = target.start(demand, options)?;
-    let fence = poll_fn(|cx| attended.poll_acquired(cx)).await?;
+    let mut acquisition = target.acquire(demand, options);
+    let (attended, fence) = poll_fn(|cx| acquisition.poll(cx)).await?;
     Ok(LockHandle::new(attended, fence))
 }
 

@@ -81,9 +81,8 @@ impl LockHandle {
     /// # Cancel safety
     ///
     /// The lock is released also when the future is dropped.
-    pub async fn release(self) -> Result<(), LockError> {
-        self.attended.release();
-        poll_fn(|cx| self.attended.poll_closed(cx)).await
+    pub async fn release(mut self) -> Result<(), LockError> {
+        poll_fn(|cx| self.attended.poll_released(cx)).await
     }
 }
 

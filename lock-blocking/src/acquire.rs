@@ -15,8 +15,8 @@ pub(crate) fn acquire_with(
 ) -> Result<LockHandle, LockError> {
     // A single try waits for its answer, however late that comes.
     let timeout = options.timeout().filter(|timeout| !timeout.is_zero());
-    let attended = starting(timeout, || target.start(demand, options))?;
-    let fence = wait(|cx| attended.poll_acquired(cx))?;
+    let mut acquisition = target.acquire(demand, options);
+    let (attended, fence) = wait(|cx| starting(timeout, || acquisition.poll(cx)))?;
     Ok(LockHandle::new(attended, fence))
 }
 

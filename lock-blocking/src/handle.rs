@@ -1,7 +1,7 @@
 //! A lock that is held.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lock_engine::{Attended, Loss};
 use lock_proto::{LockError, LossReason};
@@ -75,19 +75,17 @@ impl LockHandle {
     /// # Errors
     ///
     /// [`LockError::LockLost`] if it was lost before: somebody else may have held it meanwhile.
-    pub fn release(self) -> Result<(), LockError> {
-        starting(None, || self.attended.release());
-        wait(|cx| self.attended.poll_closed(cx))
+    pub fn release(mut self) -> Result<(), LockError> {
+        wait(|cx| starting(None, || self.attended.poll_released(cx)))
     }
 }
 
 impl Drop for LockHandle {
     fn drop(&mut self) {
-        let started = Instant::now();
-        starting(Some(LONGEST_DROP), || self.attended.release());
         // Another thread may be looking at the lock; then it finishes the release.
-        let left = LONGEST_DROP.saturating_sub(started.elapsed());
-        let _ = wait_for(left, |cx| self.attended.poll_closed(cx));
+        let _ = wait_for(LONGEST_DROP, |cx| {
+            starting(Some(LONGEST_DROP), || self.attended.poll_released(cx))
+        });
     }
 }
 

@@ -65,14 +65,18 @@ pub struct Status {
     pub remaining: Option<Duration>,
 }
 
+/// How an acquisition stands: its fencing token when it is ours.
+pub type Acquired = Poll<Result<Option<u64>, LockError>>;
+
 /// Every lock of one provider.
 ///
-/// A lock that was started is owed exactly one [`Client::abandon`], by whoever holds its id last.
+/// A lock that was started is owed exactly one [`Client::abandon`], by whoever holds its id last,
+/// unless that one was told that it is released.
 pub trait Client: Send + Sync {
     /// Where the lock `name` is.
     fn locate(&self, name: &str) -> Address;
 
-    /// Begins to acquire a lock.
+    /// Begins to acquire a lock, and drives the acquisition like [`Client::poll_acquired`].
     ///
     /// # Errors
     ///
@@ -83,20 +87,19 @@ pub trait Client: Send + Sync {
         address: &Address,
         demand: Demand,
         options: &AcquireOptions,
-    ) -> Result<LockId, LockError>;
+        cx: &Context<'_>,
+    ) -> Result<(LockId, Acquired), LockError>;
 
     /// Drives the acquisition; its fencing token when it is ours.
-    fn poll_acquired(
-        &self,
-        lock: LockId,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<u64>, LockError>>;
+    fn poll_acquired(&self, lock: LockId, cx: &Context<'_>)
+    -> Poll<Result<Option<u64>, LockError>>;
 
-    /// Lets go of the lock, held or not.
-    fn release(&self, lock: LockId);
+    /// Lets go of the lock, held or not, and drives the release like [`Client::poll_released`].
+    fn release(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>>;
 
-    /// Drives the release; an error if the lock was lost before.
-    fn poll_closed(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>>;
+    /// Drives the release; an error if the lock was lost before. When it is ready the lock is
+    /// abandoned as well.
+    fn poll_released(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>>;
 
     /// Lets go of the lock, and of all interest in it.
     fn abandon(&self, lock: LockId);
@@ -105,7 +108,7 @@ pub trait Client: Send + Sync {
     fn extend(&self, lock: LockId, ttl: Duration);
 
     /// Drives the extension.
-    fn poll_extended(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>>;
+    fn poll_extended(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>>;
 
     /// Looks whether the lock is still ours.
     fn status(&self, lock: LockId) -> Status;

@@ -11,7 +11,7 @@ use lock_proto::{
 
 use crate::attendance::{Attendance, Outcome, Wakers};
 use crate::background::{Background, Driven};
-use crate::{Address, Client, Clock, Loss, Pending, Status};
+use crate::{Acquired, Address, Client, Clock, Loss, Pending, Status};
 
 /// Carries out one backend's commands, and decides nothing.
 pub(crate) trait Link: Send + Sync + 'static {
@@ -130,7 +130,7 @@ impl<L: Link> Engine<L> {
 
     /// Lets every lock hear what the link has to tell.
     pub(crate) fn deliver(&self) -> Result<(), Fault> {
-        self.drive(self.state(), None, self.clock.now())
+        self.drive(self.state(), None, self.clock.now(), |_| ()).1
     }
 
     /// Tells one lock the outcome of a request.
@@ -142,40 +142,41 @@ impl<L: Link> Engine<L> {
         reply: Result<<L::Machine as Machine>::Reply, Fault>,
     ) {
         // A deadline that can't be armed here is armed by the next call of a user, who is told.
-        let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now));
+        let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now), |_| ());
     }
 
     /// Tells one lock what its backend says unasked.
     #[cfg(feature = "redis")]
     pub(crate) fn message(&self, lock: LockId, message: <L::Machine as Machine>::Message) {
-        let _ = self.input(lock, |state, now| state.hub.message(lock, message, now));
+        let _ = self.input(lock, |state, now| state.hub.message(lock, message, now), |_| ());
     }
 
     fn state(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives one lock an input, and carries out what follows.
-    fn input(
+    /// Gives one lock an input, carries out what follows, and looks at what came of it.
+    fn input<T>(
         &self,
         lock: LockId,
         record: impl FnOnce(&mut State<L>, Instant),
-    ) -> Result<(), Fault> {
+        look: impl FnOnce(&mut State<L>) -> T,
+    ) -> (T, Result<(), Fault>) {
         let mut state = self.state();
         let now = self.clock.now();
         record(&mut state, now);
-        self.drive(state, Some(lock), now)
+        self.drive(state, Some(lock), now, look)
     }
 
-    /// Carries out every request of `lock`, and of the locks that hear of it.
-    fn drive<'a>(
+    /// Carries out every request of `lock`, and of the locks that hear of it; then looks.
+    fn drive<'a, T>(
         &'a self,
         mut state: MutexGuard<'a, State<L>>,
         lock: Option<LockId>,
         mut now: Instant,
-    ) -> Result<(), Fault> {
+        look: impl FnOnce(&mut State<L>) -> T,
+    ) -> (T, Result<(), Fault>) {
         let mut wakers = Wakers::default();
-        let mut others = Vec::new();
         let mut current = lock;
         loop {
             if let Some(lock) = current {
@@ -186,19 +187,15 @@ impl<L: Link> Engine<L> {
                 }
                 state.forget_if_over(lock, &self.link, &mut wakers);
             }
-            while let Some((other, answer)) = self.link.poll_answer() {
-                state.apply(other, answer, now);
-                others.push(other);
-            }
-            current = others.pop();
-            if current.is_none() {
-                break;
-            }
+            let Some((other, answer)) = self.link.poll_answer() else { break };
+            state.apply(other, answer, now);
+            current = Some(other);
         }
         let deadline = [state.hub.poll_timeout(), self.link.poll_timeout()];
+        let seen = look(&mut state);
         drop(state);
         wakers.wake();
-        self.arm(deadline.into_iter().flatten().min())
+        (seen, self.arm(deadline.into_iter().flatten().min()))
     }
 
     fn carry_out<'a>(
@@ -281,6 +278,42 @@ impl<L: Link> State<L> {
         }
     }
 
+    fn poll_acquired(&mut self, lock: LockId, cx: &Context<'_>) -> Acquired {
+        let Some(attendance) = self.hub.attachment(lock) else {
+            return Poll::Ready(Err(LockError::Cancelled));
+        };
+        match &attendance.outcome {
+            Outcome::Acquired(fence) => Poll::Ready(Ok(*fence)),
+            Outcome::Failed(error) => Poll::Ready(Err(error.clone())),
+            Outcome::Open => {
+                attendance.wait(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Who was told that the lock is released asks no more about it.
+    fn poll_released(
+        &mut self,
+        lock: LockId,
+        link: &L,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), LockError>> {
+        let Some(attendance) = self.hub.attachment(lock) else { return Poll::Ready(Ok(())) };
+        if !attendance.released {
+            attendance.wait(cx);
+            return Poll::Pending;
+        }
+        attendance.abandoned = true;
+        let lost = attendance.lost.clone();
+        if attendance.closed
+            && let Some(attendance) = self.hub.forget(lock)
+        {
+            link.forget(&attendance.site);
+        }
+        Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))
+    }
+
     fn is_idle(&mut self) -> bool {
         let locks: Vec<LockId> = self.hub.locks().collect();
         locks.into_iter().all(|lock| self.hub.attachment(lock).is_none_or(|at| at.closed))
@@ -296,7 +329,7 @@ impl<L: Link> Driven for Engine<L> {
         loop {
             let mut state = self.state();
             let Some(lock) = state.hub.poll_due(now) else { break };
-            let _ = self.drive(state, Some(lock), now);
+            let _ = self.drive(state, Some(lock), now, |_| ());
         }
     }
 
@@ -306,7 +339,7 @@ impl<L: Link> Driven for Engine<L> {
     }
 
     fn nudge(&self, lock: LockId) {
-        let _ = self.input(lock, |state, now| state.hub.nudge(lock, now));
+        let _ = self.input(lock, |state, now| state.hub.nudge(lock, now), |_| ());
     }
 }
 
@@ -320,7 +353,8 @@ impl<L: Link> Client for Engine<L> {
         address: &Address,
         demand: Demand,
         options: &AcquireOptions,
-    ) -> Result<LockId, LockError> {
+        cx: &Context<'_>,
+    ) -> Result<(LockId, Acquired), LockError> {
         let now = self.clock.now();
         let (machine, site) = self.link.open(address, demand, options, now)?;
         let mut state = self.state();
@@ -328,68 +362,50 @@ impl<L: Link> Client for Engine<L> {
             return Err(LockError::Cancelled);
         }
         let lock = state.hub.start(machine, Attendance::new(site), now);
-        if let Err(fault) = self.drive(state, Some(lock), now) {
+        let look = |state: &mut State<L>| state.poll_acquired(lock, cx);
+        let (outcome, armed) = self.drive(state, Some(lock), now, look);
+        if let Err(fault) = armed {
             self.abandon(lock);
             return Err(LockError::Backend(fault));
         }
-        Ok(lock)
+        Ok((lock, outcome))
     }
 
-    fn poll_acquired(
-        &self,
-        lock: LockId,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<u64>, LockError>> {
-        let mut state = self.state();
-        let Some(attendance) = state.hub.attachment(lock) else {
-            return Poll::Ready(Err(LockError::Cancelled));
-        };
-        match &attendance.outcome {
-            Outcome::Acquired(fence) => Poll::Ready(Ok(*fence)),
-            Outcome::Failed(error) => Poll::Ready(Err(error.clone())),
-            Outcome::Open => {
-                attendance.wait(cx);
-                Poll::Pending
-            }
-        }
+    fn poll_acquired(&self, lock: LockId, cx: &Context<'_>) -> Acquired {
+        self.state().poll_acquired(lock, cx)
     }
 
-    fn release(&self, lock: LockId) {
+    fn release(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
+        let let_go = |state: &mut State<L>, now| state.hub.release(lock, now);
         // Whatever can't be armed is not needed by a lock that is let go.
-        let _ = self.input(lock, |state, now| state.hub.release(lock, now));
+        self.input(lock, let_go, |state| state.poll_released(lock, &self.link, cx)).0
     }
 
-    fn poll_closed(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
-        let mut state = self.state();
-        let Some(attendance) = state.hub.attachment(lock) else { return Poll::Ready(Ok(())) };
-        if !attendance.released {
-            attendance.wait(cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(
-            attendance.lost.clone().map_or(Ok(()), |reason| Err(LockError::LockLost(reason))),
-        )
+    fn poll_released(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
+        self.state().poll_released(lock, &self.link, cx)
     }
 
     fn abandon(&self, lock: LockId) {
-        let _ = self.input(lock, |state, now| {
+        let let_go = |state: &mut State<L>, now| {
             if let Some(attendance) = state.hub.attachment(lock) {
                 attendance.abandoned = true;
             }
             state.hub.release(lock, now);
-        });
+        };
+        let _ = self.input(lock, let_go, |_| ());
     }
 
     fn extend(&self, lock: LockId, ttl: Duration) {
-        let _ = self.input(lock, |state, now| {
+        let prolong = |state: &mut State<L>, now| {
             if let Some(attendance) = state.hub.attachment(lock) {
                 attendance.extended = false;
             }
             state.hub.extend(lock, ttl, now);
-        });
+        };
+        let _ = self.input(lock, prolong, |_| ());
     }
 
-    fn poll_extended(&self, lock: LockId, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
+    fn poll_extended(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
         let mut state = self.state();
         let Some(attendance) = state.hub.attachment(lock) else {
             return Poll::Ready(Err(LockError::Cancelled));
@@ -451,7 +467,7 @@ impl<L: Link> Client for Engine<L> {
         drop(state);
         wakers.wake();
         for lock in locks {
-            self.release(lock);
+            let _ = self.input(lock, |state, now| state.hub.release(lock, now), |_| ());
         }
     }
 

@@ -33,12 +33,12 @@ mod file;
 #[cfg(feature = "redis")]
 pub mod redis;
 
-pub use client::{Address, Client, Status};
+pub use client::{Acquired, Address, Client, Status};
 pub use clock::{Clock, ManualClock};
 pub use loss::Loss;
 pub use memory::Memory;
 pub use pending::Pending;
-pub use target::{Attended, Target, tried};
+pub use target::{Acquisition, Attended, Target, tried};
 pub use url::{Endpoint, SecretUrl};
 
 #[cfg(feature = "file")]

@@ -1,6 +1,6 @@
 //! Locks inside this process, and what a test can do to them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ struct MemoryLink {
     table: Mutex<LockTable>,
     /// Whether the table may have something to tell, so that nobody locks it to find out.
     answers: AtomicBool,
+    /// When time next matters to the table, in nanoseconds; `u64::MAX` is never. Whoever brings it
+    /// forward drives afterwards.
+    due: AtomicU64,
 }
 
 /// The locks of one in-memory provider; every clone is the same.
@@ -31,7 +34,8 @@ impl Memory {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let table = Mutex::new(LockTable::new());
-        let link = MemoryLink { table, answers: AtomicBool::new(false) };
+        let due = AtomicU64::new(u64::MAX);
+        let link = MemoryLink { table, answers: AtomicBool::new(false), due };
         Self { engine: Engine::with(clock, |_| link) }
     }
 
@@ -44,8 +48,8 @@ impl Memory {
     /// Takes `name` away from everybody who holds it; says from how many.
     pub fn revoke(&self, name: &str, reason: &LossReason) -> usize {
         let Ok(name) = LockName::new(name) else { return 0 };
-        let revoked = self.engine.link().table().revoke(&name, reason, self.engine.clock().now());
-        self.engine.link().answers.store(true, Ordering::SeqCst);
+        let now = self.engine.clock().now();
+        let revoked = self.engine.link().change(|table| table.revoke(&name, reason, now));
         // Nothing is armed by a loss.
         let _ = self.engine.deliver();
         revoked
@@ -60,6 +64,17 @@ impl Memory {
 impl MemoryLink {
     fn table(&self) -> MutexGuard<'_, LockTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut LockTable) -> T) -> T {
+        let mut table = self.table();
+        let changed = change(&mut table);
+        if table.has_answers() {
+            self.answers.store(true, Ordering::Release);
+        }
+        let due = table.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        self.due.store(due.as_nanos(), Ordering::Release);
+        changed
     }
 }
 
@@ -91,16 +106,11 @@ impl Link for MemoryLink {
         request: Request<Command>,
         now: Instant,
     ) -> Option<Result<Reply, Fault>> {
-        let mut table = self.table();
-        let reply = table.execute(lock, request, now);
-        if table.has_answers() {
-            self.answers.store(true, Ordering::SeqCst);
-        }
-        reply.map(Ok)
+        self.change(|table| table.execute(lock, request, now)).map(Ok)
     }
 
     fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
-        if !self.answers.load(Ordering::SeqCst) {
+        if !self.answers.load(Ordering::Acquire) {
             return None;
         }
         let mut table = self.table();
@@ -110,17 +120,17 @@ impl Link for MemoryLink {
         if let Some(notice) = table.poll_notice() {
             return Some((notice.lock, Answer::Loss(notice.reason)));
         }
-        self.answers.store(false, Ordering::SeqCst);
+        self.answers.store(false, Ordering::Release);
         None
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.table().poll_timeout()
+        Some(Instant::from_nanos(self.due.load(Ordering::Acquire)))
+            .filter(|due| *due < Instant::FAR_FUTURE)
     }
 
     fn handle_timeout(&self, now: Instant) {
-        self.table().handle_timeout(now);
-        self.answers.store(true, Ordering::SeqCst);
+        self.change(|table| table.handle_timeout(now));
     }
 
     fn info(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lock_proto::{AcquireOptions, Demand, LockError, LockId, LockInfo};
 
-use crate::{Address, Client, Loss, Pending, Status};
+use crate::{Acquired, Address, Client, Loss, Pending, Status};
 
 /// One lock of one provider.
 #[derive(Clone)]
@@ -35,14 +35,9 @@ impl Target {
         self.address.name()
     }
 
-    /// Begins to acquire the lock.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::start`].
-    pub fn start(&self, demand: Demand, options: &AcquireOptions) -> Result<Attended, LockError> {
-        let lock = self.client.start(&self.address, demand, options)?;
-        Ok(Attended { client: Arc::clone(&self.client), lock })
+    /// An acquisition, which begins when it is first polled.
+    pub fn acquire<'a>(&'a self, demand: Demand, options: &'a AcquireOptions) -> Acquisition<'a> {
+        Acquisition { target: self, demand, options, started: None }
     }
 
     /// Who holds the lock; as [`Client::info`].
@@ -51,26 +46,66 @@ impl Target {
     }
 }
 
+/// An acquisition of a lock; dropping it gives it up.
+#[must_use = "it begins when it is polled"]
+pub struct Acquisition<'a> {
+    target: &'a Target,
+    demand: Demand,
+    options: &'a AcquireOptions,
+    started: Option<Attended>,
+}
+
+impl Acquisition<'_> {
+    /// Drives the acquisition; the lock and its fencing token when it is ours.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(Attended, Option<u64>), LockError>> {
+        let (attended, outcome) = match self.started.take() {
+            Some(attended) => {
+                let outcome = attended.client.poll_acquired(attended.lock, cx);
+                (attended, outcome)
+            }
+            None => self.start(cx)?,
+        };
+        match outcome {
+            Poll::Ready(outcome) => Poll::Ready(outcome.map(|fence| (attended, fence))),
+            Poll::Pending => {
+                self.started = Some(attended);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn start(&self, cx: &Context<'_>) -> Result<(Attended, Acquired), LockError> {
+        let Target { client, address } = self.target;
+        let (lock, outcome) = client.start(address, self.demand, self.options, cx)?;
+        Ok((Attended { client: Arc::clone(client), lock, stage: Stage::Wanted }, outcome))
+    }
+}
+
 /// A lock that somebody attends to; dropping it lets the lock go, whatever its state.
 pub struct Attended {
     client: Arc<dyn Client>,
     lock: LockId,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Wanted,
+    Releasing,
+    /// Nobody may ask about the lock any more.
+    Over,
 }
 
 impl Attended {
-    /// Drives the acquisition; see [`Client::poll_acquired`].
-    pub fn poll_acquired(&self, cx: &mut Context<'_>) -> Poll<Result<Option<u64>, LockError>> {
-        self.client.poll_acquired(self.lock, cx)
-    }
-
-    /// Lets go of the lock.
-    pub fn release(&self) {
-        self.client.release(self.lock);
-    }
-
-    /// Drives the release; see [`Client::poll_closed`].
-    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
-        self.client.poll_closed(self.lock, cx)
+    /// Lets go of the lock, and drives the release; see [`Client::poll_released`].
+    pub fn poll_released(&mut self, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
+        let released = match self.stage {
+            Stage::Wanted => self.client.release(self.lock, cx),
+            Stage::Releasing => self.client.poll_released(self.lock, cx),
+            Stage::Over => return Poll::Ready(Ok(())),
+        };
+        self.stage = if released.is_ready() { Stage::Over } else { Stage::Releasing };
+        released
     }
 
     /// Asks for the lock to stay ours for `ttl` from now.
@@ -79,7 +114,7 @@ impl Attended {
     }
 
     /// Drives the extension; see [`Client::poll_extended`].
-    pub fn poll_extended(&self, cx: &mut Context<'_>) -> Poll<Result<(), LockError>> {
+    pub fn poll_extended(&self, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
         self.client.poll_extended(self.lock, cx)
     }
 
@@ -96,6 +131,12 @@ impl Attended {
     }
 }
 
+impl fmt::Debug for Acquisition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Acquisition").field(&self.target.name()).finish()
+    }
+}
+
 impl fmt::Debug for Attended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Attended").field(&self.lock).finish()
@@ -104,7 +145,10 @@ impl fmt::Debug for Attended {
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        self.client.abandon(self.lock);
+        match self.stage {
+            Stage::Wanted | Stage::Releasing => self.client.abandon(self.lock),
+            Stage::Over => {}
+        }
     }
 }
 
