@@ -12,6 +12,7 @@ mod round;
 mod scenarios;
 mod subjects;
 mod turns;
+mod worker;
 mod workload;
 
 use std::error::Error;
@@ -38,6 +39,9 @@ enum Command {
     Compare(Compare),
     /// Name the scenarios.
     List,
+    /// Take turns with others of its kind.
+    #[command(hide = true)]
+    Worker(worker::Orders),
 }
 
 #[derive(Args)]
@@ -66,6 +70,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             ALL.iter().for_each(|entry| println!("{}", entry.name));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Worker(orders) => worker::work(&orders).map(|()| ExitCode::SUCCESS),
     }
 }
 

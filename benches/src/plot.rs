@@ -89,7 +89,7 @@ fn figure(row: &Row) -> String {
 }
 
 fn class(row: &Row) -> &'static str {
-    if row.subject == "floor" {
+    if row.subject.starts_with("floor") {
         "floor"
     } else if row.subject.starts_with("lock-") || row.subject.ends_with(" lock") {
         "ours"

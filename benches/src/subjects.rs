@@ -19,6 +19,8 @@ pub const HEALTHY: &str = "lock-tokio, healthy";
 pub const HUNG: &str = "lock-tokio, one hung";
 
 pub const FLOOR: &str = "floor";
+/// The floor, where its waiters ask again every 10 ms.
+pub const POLLING: &str = "floor, polling";
 pub const RSLOCK: &str = "rslock";
 pub const ASYNC_REDIS_LOCK: &str = "async-redis-lock";
 pub const DISTRIBUTED_LOCK: &str = "distributed-lock";
