@@ -10,6 +10,7 @@ mod plot;
 mod report;
 mod round;
 mod scenarios;
+mod servers;
 mod subjects;
 mod turns;
 mod worker;
@@ -42,6 +43,9 @@ enum Command {
     /// Take turns with others of its kind.
     #[command(hide = true)]
     Worker(worker::Orders),
+    /// Hold many locks.
+    #[command(hide = true)]
+    Hold(scenarios::held::Orders),
 }
 
 #[derive(Args)]
@@ -71,6 +75,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(orders) => worker::work(&orders).map(|()| ExitCode::SUCCESS),
+        Command::Hold(orders) => scenarios::held::hold(&orders).map(|()| ExitCode::SUCCESS),
     }
 }
 

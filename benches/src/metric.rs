@@ -111,6 +111,9 @@ impl Metric {
 
 /// Three digits, or all that stand before the point, in groups.
 pub fn rounded(value: f64) -> String {
+    if value.is_nan() {
+        return String::from("–");
+    }
     if value.abs() >= 1000.0 {
         let digits = format!("{value:.0}");
         let groups: Vec<_> =

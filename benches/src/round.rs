@@ -159,9 +159,13 @@ fn figures(samples: &[Sample], metric: Metric) -> Vec<f64> {
     samples.iter().filter_map(figure).collect()
 }
 
-/// Nothing to nothing is as much to as much.
+/// Nothing has no multiples but itself.
 fn quotient(own: f64, floor: f64) -> f64 {
-    if own == floor { 1.0 } else { own / floor }
+    match own / floor {
+        ratio if ratio.is_finite() => ratio,
+        _ if own == floor => 1.0,
+        _ => f64::NAN,
+    }
 }
 
 fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {

@@ -1,9 +1,16 @@
 //! Everything that is measured, in the order in which it runs.
 
+mod adapters;
+mod commands;
 mod file;
+pub mod held;
+mod machines;
 mod memory;
+mod postgres;
 mod redis_contended;
 mod redis_uncontended;
+mod redlock;
+mod semaphore;
 
 use crate::bench::Bench;
 use crate::round::Scenario;
@@ -34,4 +41,22 @@ pub const ALL: &[Entry] = &[
     entry("memory-8-tasks", memory::one_key),
     entry("file-uncontended", file::one_task),
     entry("file-8-waiters", file::one_file),
+    entry("redlock-3", redlock::three),
+    entry("redlock-5", redlock::five),
+    entry("redlock-dead", redlock::dead),
+    entry("redlock-hung", redlock::hung),
+    entry("redlock-slow", redlock::slow),
+    entry("redis-semaphore", semaphore::permits),
+    entry("redis-reader-writer", semaphore::readers),
+    entry("redis-commands", commands::each_cycle),
+    entry("redis-idle", commands::idle),
+    entry("adapters-uncontended", adapters::one),
+    entry("adapters-64-keys", adapters::many_keys),
+    entry("adapters-one-key", adapters::one_key),
+    entry("machines", machines::alone),
+    entry("held-10000", held::ten_thousand),
+    Entry { name: "held-100000", prepare: held::a_hundred_thousand, quick: false },
+    entry("postgres-uncontended", postgres::one_task),
+    entry("postgres-64-keys", postgres::many_keys),
+    entry("postgres-8-waiters", postgres::one_key),
 ];

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod memory;
 pub mod ours;
+pub mod postgres;
 pub mod redis_floor;
 pub mod redis_peers;
 pub mod semaphores;
@@ -17,10 +18,13 @@ pub const BLOCKING: &str = "lock-blocking";
 pub const HEALTHY: &str = "lock-tokio, healthy";
 /// One server accepts and never answers.
 pub const HUNG: &str = "lock-tokio, one hung";
+pub const DEAD: &str = "lock-tokio, one dead";
+pub const SLOW: &str = "lock-tokio, one slow";
 
 pub const FLOOR: &str = "floor";
 /// The floor, where its waiters ask again every 10 ms.
 pub const POLLING: &str = "floor, polling";
 pub const RSLOCK: &str = "rslock";
 pub const ASYNC_REDIS_LOCK: &str = "async-redis-lock";
+pub const SQLX: &str = "sqlx";
 pub const DISTRIBUTED_LOCK: &str = "distributed-lock";

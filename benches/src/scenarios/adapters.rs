@@ -1,0 +1,86 @@
+//! The three adapters side by side, on one Redis server.
+
+use std::sync::Arc;
+
+use lock_blocking::LockProvider as _;
+use lock_tests::redis::Server;
+use lock_tokio::{Lock, LockProvider as _};
+
+use crate::bench::Bench;
+use crate::round::Scenario;
+use crate::subjects::{ASYNC_STD, BLOCKING, TOKIO, ours};
+use crate::workload::{Executor, alone, alone_blocking, side_by_side, side_by_side_blocking};
+
+/// One task or thread.
+pub fn one(bench: &Bench) -> Scenario<'_> {
+    let three = Adapters::start(bench, 1, false);
+    let pace = bench.alone(400, 200);
+    let Adapters { server, tokio, async_std, blocking } = three;
+    let about = "one Redis server, one task or thread: the adapters beside each other";
+    Scenario::new("adapters-uncontended", about, bench.pick(31, 15))
+        .with(TOKIO, move || {
+            let _ = &server;
+            alone(bench.tokio(), &tokio[0], pace)
+        })
+        .with(ASYNC_STD, move || alone(Executor::AsyncStd, &async_std[0], pace))
+        .with(BLOCKING, move || alone_blocking(&*blocking[0], pace))
+}
+
+/// Sixty-four tasks or threads, a key for each.
+pub fn many_keys(bench: &Bench) -> Scenario<'_> {
+    let about = "one Redis server, 64 tasks or threads, a key for each";
+    let scenario = Scenario::new("adapters-64-keys", about, bench.pick(25, 11));
+    together(bench, scenario, Adapters::start(bench, 64, false))
+}
+
+/// Eight tasks or threads that want one key.
+pub fn one_key(bench: &Bench) -> Scenario<'_> {
+    let about = "one Redis server, 8 tasks or threads of one process, one key";
+    let scenario = Scenario::new("adapters-one-key", about, bench.pick(25, 11));
+    together(bench, scenario, Adapters::start(bench, 8, true))
+}
+
+fn together<'b>(bench: &'b Bench, scenario: Scenario<'b>, three: Adapters) -> Scenario<'b> {
+    let span = bench.span(200, 80);
+    let Adapters { server, tokio, async_std, blocking } = three;
+    scenario
+        .with(TOKIO, move || {
+            let _ = &server;
+            side_by_side(bench.tokio(), &tokio, span)
+        })
+        .with(ASYNC_STD, move || side_by_side(Executor::AsyncStd, &async_std, span))
+        .with(BLOCKING, move || side_by_side_blocking(&blocking, span))
+}
+
+/// A provider of each, and so many locks.
+struct Adapters {
+    server: Server,
+    tokio: Vec<Arc<Lock>>,
+    async_std: Vec<Arc<Lock>>,
+    blocking: Vec<Arc<lock_blocking::Lock>>,
+}
+
+impl Adapters {
+    fn start(bench: &Bench, count: usize, same: bool) -> Self {
+        let server = Server::start();
+        let urls = [server.url()];
+        let tokio = bench.block_on(ours::redis(&urls, true));
+        let async_std = async_std::task::block_on(ours::redis(&urls, true));
+        let blocking = lock_blocking::RedisLockProvider::new(&urls[0]).expect("it is up");
+        let name = |adapter: &str, number: usize| {
+            let number = if same { 0 } else { number };
+            format!("{adapter} {number}")
+        };
+        let numbers = || 0..count;
+        Self {
+            tokio: numbers().map(|n| Arc::new(tokio.create_lock(&name("tokio", n)))).collect(),
+            async_std: numbers()
+                .map(|n| Arc::new(async_std.create_lock(&name("async-std", n))))
+                .collect(),
+            blocking: numbers()
+                .map(|n| Arc::new(blocking.create_lock(&name("blocking", n))))
+                .collect(),
+            server,
+        }
+    }
+}
