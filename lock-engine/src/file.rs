@@ -1,5 +1,6 @@
 //! Locks on the files of a directory.
 
+mod identity;
 mod info;
 mod link;
 mod site;

@@ -9,9 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lock_proto::file::{File, Mode, Record, Reply};
 use lock_proto::{Demand, Fault, LockId, LockName};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, OFlags, Stat};
+use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use super::identity::{self, Inode};
 use super::link::FileLink;
 use crate::engine::Engine;
 
@@ -36,8 +37,7 @@ pub(super) struct Opened {
     watch: Option<super::watch::Watch>,
     descriptor: OwnedFd,
     path: Arc<Path>,
-    /// Device and number, which an open file keeps.
-    inode: (u64, u64),
+    inode: Inode,
 }
 
 impl Site {
@@ -93,9 +93,9 @@ impl Site {
             Ok(None) => return Ok(Reply::NoDirectory),
             Err(errno) => return Err(refused("open the lock file", &path, errno)),
         };
-        let stat = rustix::fs::fstat(&descriptor)
+        let (kind, inode) = identity::of_open(&descriptor)
             .map_err(|errno| refused("look at the lock file", &path, errno))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        if kind != FileType::RegularFile {
             let context = format!("{} is no regular file: choose another path", path.display());
             return Err(Fault::refused(context));
         }
@@ -105,7 +105,7 @@ impl Site {
             watch: None,
             descriptor,
             path,
-            inode: inode(&stat),
+            inode,
         });
         Ok(Reply::Done)
     }
@@ -161,8 +161,8 @@ impl Opened {
     }
 
     pub(super) fn verify(&self) -> Result<Reply, Fault> {
-        match stat(&self.path) {
-            Ok(named) if inode(&named) == self.inode => Ok(Reply::Done),
+        match identity::of_path(&self.path) {
+            Ok(named) if named == self.inode => Ok(Reply::Done),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Reply::Replaced),
             Err(errno) => {
                 let context = format!("the lock file {} can't be looked at", self.path.display());
@@ -237,15 +237,6 @@ pub(super) fn read_start(descriptor: impl AsFd) -> Result<Vec<u8>, Errno> {
 pub(super) fn wall_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Without following a symbolic link in the last place.
-fn stat(path: &Path) -> Result<Stat, Errno> {
-    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-fn inode(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 /// Opens what is there before it creates: in a sticky directory Linux refuses to "create" a file
