@@ -20,6 +20,7 @@ mod round_trip;
 mod server_lock;
 mod slots;
 mod token;
+mod words;
 
 pub use call::{
     CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
@@ -34,3 +35,4 @@ pub use round_trip::RoundTrip;
 pub use server_lock::ServerLock;
 pub use slots::Slots;
 pub use token::Token;
+pub use words::Words;

@@ -1,7 +1,7 @@
 //! What a server is asked, and what it answers.
 
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -260,91 +260,9 @@ impl Command {
     /// The script that does it, for a client with this `inbox`; [`Verb::Take`] needs none.
     #[must_use]
     pub fn script(&self, inbox: &str) -> Option<ScriptCall> {
-        let token = self.token.as_str().to_string();
-        let gone = || self.keys.gone(self.token.as_str());
-        Some(match &self.verb {
-            Verb::Take { .. } => return None,
-            Verb::Enter { side, ttl, wait, stamp } => {
-                let (script, amount) = match side {
-                    Side::Exclusive => (&ACQUIRE, ["x".into()].into()),
-                    Side::Shared => (&ACQUIRE, ["s".into()].into()),
-                    Side::Permits { count, limit } => {
-                        let amount: Vec<String> = [count.to_string(), limit.to_string()].into();
-                        (&PERMITS_ACQUIRE, amount)
-                    }
-                };
-                let mut args = Vec::from([token]);
-                args.extend(amount);
-                let wait = if *wait { "1" } else { "0" };
-                let times = [millis(CLAIM), millis(LIVENESS)];
-                args.extend([millis(*ttl), wait.into(), stamp.to_string()]);
-                args.extend(times);
-                args.push(inbox.into());
-                let mut keys = side.keys(&self.keys);
-                keys.push(gone());
-                ScriptCall { script, keys, args }
-            }
-            Verb::Extend { side, ttl } => {
-                let (script, args) = match side {
-                    Side::Exclusive | Side::Shared => (&EXTEND, [token, millis(*ttl)].into()),
-                    Side::Permits { count, .. } => {
-                        (&PERMITS_EXTEND, [token, count.to_string(), millis(*ttl)].into())
-                    }
-                };
-                ScriptCall { script, keys: side.keys(&self.keys), args }
-            }
-            Verb::Mint => {
-                let keys = Side::Exclusive.keys(&self.keys);
-                ScriptCall { script: &MINT, keys, args: [token].into() }
-            }
-            Verb::Leave { side, refuse_for } => {
-                let refuse = refuse_for.map_or_else(|| "0".into(), millis);
-                let (script, args) = match side {
-                    Side::Exclusive | Side::Shared => (&RELEASE, [token, refuse].into()),
-                    Side::Permits { count, .. } => {
-                        (&PERMITS_RELEASE, [token, count.to_string(), refuse].into())
-                    }
-                };
-                let mut keys = side.keys(&self.keys);
-                keys.extend(refuse_for.map(|_| gone()));
-                ScriptCall { script, keys, args }
-            }
-            Verb::Vote { side, .. }
-            | Verb::Keep { side, .. }
-            | Verb::StepBack { side, .. }
-            | Verb::Quit { side, .. } => return self.ballot_call(*side, inbox),
-        })
-    }
-
-    /// The script of a command to one of several servers.
-    fn ballot_call(&self, side: Side, inbox: &str) -> Option<ScriptCall> {
-        let token = self.token.as_str().to_string();
-        let flag = |set: bool| String::from(if set { "1" } else { "0" });
-        let (script, args) = match &self.verb {
-            Verb::Vote { ballot, ttl, wait, came, .. } => {
-                let mut args = Vec::from([token, side.letter(), ballot.to_string(), millis(*ttl)]);
-                args.extend([flag(*wait), came.to_string(), millis(LIVENESS), inbox.into()]);
-                (&VOTE, args)
-            }
-            Verb::Keep { ballot, ttl, .. } => {
-                (&VOTE_KEEP, [token, side.letter(), ballot.to_string(), millis(*ttl)].into())
-            }
-            Verb::StepBack { ballot, stay, .. } => {
-                (&VOTE_YIELD, [token, ballot.to_string(), flag(*stay), flag(false)].into())
-            }
-            Verb::Quit { refuse_for, .. } => {
-                let refuse = refuse_for.map_or_else(|| flag(false), millis);
-                (&VOTE_YIELD, [token, String::new(), flag(false), refuse].into())
-            }
-            Verb::Take { .. }
-            | Verb::Enter { .. }
-            | Verb::Extend { .. }
-            | Verb::Mint
-            | Verb::Leave { .. } => return None,
-        };
-        let mut keys = side.keys(&self.keys);
-        keys.push(self.keys.gone(self.token.as_str()));
-        Some(ScriptCall { script, keys, args })
+        let mut call = None;
+        self.spell(inbox, &mut call);
+        call
     }
 }
 
@@ -367,26 +285,28 @@ impl Side {
             Self::Exclusive | Self::Shared => &INFO,
             Self::Permits { .. } => &PERMITS_INFO,
         };
-        ScriptCall { script, keys: self.keys(keys), args: Vec::new() }
+        let (all, count) = self.keys(keys);
+        let keys = all[..count].iter().copied().map(String::from).collect();
+        ScriptCall { script, keys, args: Vec::new() }
     }
 
-    /// How the scripts of votes call it.
-    fn letter(self) -> String {
-        String::from(if self == Self::Shared { "s" } else { "x" })
+    /// How scripts call it.
+    pub(super) fn letter(self) -> &'static str {
+        if self == Self::Shared { "s" } else { "x" }
     }
 
-    fn keys(self, keys: &Keys) -> Vec<String> {
-        let own = [keys.lock(), keys.fence(), keys.waiting(), keys.writers()];
-        let shared = [keys.queue(), keys.readers()];
-        let counted = matches!(self, Self::Permits { .. });
-        let all = own.into_iter().chain(shared.into_iter().filter(|_| !counted));
-        all.map(String::from).collect()
+    /// The keys that its scripts are given, and how many they are.
+    pub(super) fn keys(self, keys: &Keys) -> ([&str; 6], usize) {
+        let all = [
+            keys.lock(),
+            keys.fence(),
+            keys.waiting(),
+            keys.writers(),
+            keys.queue(),
+            keys.readers(),
+        ];
+        (all, if let Self::Permits { .. } = self { 4 } else { 6 })
     }
-}
-
-/// Whole milliseconds, rounded up: what is believed to be ours must not end before.
-pub(crate) fn millis(duration: Duration) -> String {
-    duration.as_nanos().div_ceil(1_000_000).to_string()
 }
 
 /// The name of an inbox that nobody else has.
