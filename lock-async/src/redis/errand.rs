@@ -1,4 +1,4 @@
-//! One request on its way, which moves on whichever thread brings it news.
+//! What is on its way in one piece, and moves on whichever thread brings it news.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use lock_engine::redis::Parcel;
-use lock_proto::Instant;
+use lock_proto::{Fault, Instant};
 use redis::{RedisResult, Value};
 
 use super::line::Line;
@@ -18,8 +18,8 @@ pub(super) type Replies = RedisResult<Vec<Value>>;
 /// What a request asks of the `redis` crate.
 pub(super) type Request = Pin<Box<dyn Future<Output = Replies> + Send>>;
 
-/// One request. Its future is polled by whoever starts it, and then by whoever wakes it, so that a
-/// reply drives its lock at once and no task is needed.
+/// One or more parcels in one write. Its future is polled by whoever starts it, and then by whoever
+/// wakes it, so that a reply drives its lock at once and no task is needed.
 pub(super) struct Errand {
     number: u64,
     since: Instant,
@@ -35,10 +35,24 @@ struct Work {
 
 /// What the replies are for.
 pub(super) enum Purpose {
-    /// They settle a parcel.
-    Parcel(Parcel),
+    /// They settle parcels, each with so many of the replies, one after another.
+    Parcels(Vec<(Parcel, usize)>),
     /// They confirm the subscription to the inbox.
     Subscription,
+}
+
+impl Purpose {
+    /// There will be no replies.
+    pub(super) fn fail(self, fault: &Fault) {
+        match self {
+            Self::Parcels(parcels) => {
+                for (parcel, _) in parcels {
+                    parcel.fail(fault.clone());
+                }
+            }
+            Self::Subscription => {}
+        }
+    }
 }
 
 const IDLE: u8 = 0;

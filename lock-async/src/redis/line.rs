@@ -1,12 +1,13 @@
 //! One connection, and what is on its way over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use lock_engine::Clock;
-use lock_engine::redis::{Inbox, Parcel, Session};
+use lock_engine::redis::{Inbox, Parcel, Session, fault_of};
 use lock_proto::{Fault, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -15,6 +16,14 @@ use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
 use super::cluster;
 use super::errand::{Errand, Purpose, Replies, Request};
 use super::server::Server;
+
+/// More parcels than this are not written in one piece: the first of them would wait for the last.
+const MOST_ABOARD: usize = 32;
+/// More parcels than this don't wait to be written.
+const MOST_WAITING: usize = 100_000;
+/// With fewer writes than this unanswered, a parcel is written at once. Otherwise it waits for the
+/// tasks that are about to run, and what they send is written with it.
+const FEW: usize = 2;
 
 /// A connection of the `redis` crate; clones share it.
 #[derive(Clone)]
@@ -33,7 +42,7 @@ pub(super) struct Line {
     session: Session,
     inbox: Inbox,
     subscribed: Mutex<bool>,
-    unanswered: Mutex<Unanswered>,
+    traffic: Mutex<Traffic>,
     /// Whether the keeper looks after what is overdue.
     watched: AtomicBool,
     server: Weak<Server>,
@@ -41,9 +50,16 @@ pub(super) struct Line {
 }
 
 #[derive(Default)]
-struct Unanswered {
+struct Traffic {
     next: u64,
+    /// What is unanswered.
     errands: BTreeMap<u64, Arc<Errand>>,
+    /// What is not written yet, in its order.
+    waiting: VecDeque<Parcel>,
+    /// Whether somebody writes: one after another, so that all keeps its order.
+    departing: bool,
+    /// Writes what waits.
+    keeper: Option<Waker>,
     /// When the last answer came.
     heard: Option<Instant>,
     dead: bool,
@@ -67,24 +83,90 @@ impl Line {
             session,
             inbox: inbox.clone(),
             subscribed: Mutex::new(subscribed),
-            unanswered: Mutex::default(),
+            traffic: Mutex::default(),
             watched: AtomicBool::new(false),
             server: Arc::downgrade(server),
             me: me.clone(),
         })
     }
 
-    /// Writes a parcel.
+    /// Writes a parcel, now or soon.
     pub(super) fn send(&self, parcel: Parcel) {
-        if Clock::System.now() > parcel.not_after() {
-            return parcel.expire();
+        let mut traffic = self.traffic();
+        if traffic.dead {
+            drop(traffic);
+            return parcel.fail(lost());
         }
-        if parcel.listens() {
-            self.subscribe();
+        if traffic.waiting.len() >= MOST_WAITING {
+            drop(traffic);
+            return parcel.fail(Fault::not_sent("too many requests wait for the Redis server"));
         }
-        let node = parcel.node().map(|(host, port)| (host.to_owned(), port));
-        let request = self.connection.request(parcel.pack(&self.session), node);
-        self.start(request, Purpose::Parcel(parcel));
+        if traffic.departing {
+            traffic.waiting.push_back(parcel);
+        } else if traffic.waiting.is_empty() && traffic.errands.len() < self.few() {
+            traffic.departing = true;
+            drop(traffic);
+            self.depart([parcel]);
+        } else {
+            traffic.waiting.push_back(parcel);
+            call(traffic);
+        }
+    }
+
+    /// Lets what waits be written by the task of `cx`, once the tasks that are about to run have
+    /// had their turn: `gave_way` is whether they had.
+    pub(super) fn ferry(&self, cx: &Context<'_>, gave_way: &mut bool) {
+        let mut traffic = self.traffic();
+        let mut left = traffic.waiting.len();
+        if left > 0 && !traffic.departing && !*gave_way {
+            *gave_way = true;
+            drop(traffic);
+            return cx.waker().wake_by_ref();
+        }
+        *gave_way = false;
+        while left > 0 && !traffic.departing {
+            let count = left.min(self.most_aboard());
+            left -= count;
+            let aboard: Vec<_> = traffic.waiting.drain(..count).collect();
+            traffic.departing = true;
+            drop(traffic);
+            self.depart(aboard);
+            traffic = self.traffic();
+            left = left.min(traffic.waiting.len());
+        }
+        let again = !traffic.waiting.is_empty() && !traffic.departing;
+        traffic.keeper = Some(cx.waker().clone());
+        if again {
+            call(traffic);
+        }
+    }
+
+    /// Writes parcels in one piece; `departing` is set.
+    fn depart(&self, aboard: impl IntoIterator<Item = Parcel, IntoIter: ExactSizeIterator>) {
+        let aboard = aboard.into_iter();
+        let departure = Departure(self);
+        let now = Clock::System.now();
+        let mut pipeline = Pipeline::with_capacity(2 * aboard.len());
+        let mut parcels = Vec::with_capacity(aboard.len());
+        let mut late = Vec::new();
+        for parcel in aboard {
+            if now > parcel.not_after() {
+                late.push(parcel);
+                continue;
+            }
+            if parcel.listens() {
+                self.subscribe();
+            }
+            let count = parcel.pack_into(&mut pipeline, &self.session);
+            parcels.push((parcel, count));
+        }
+        if let Some((first, _)) = parcels.first() {
+            let node = first.node().map(|(host, port)| (host.to_owned(), port));
+            let request = self.connection.request(pipeline, node);
+            self.start(request, Purpose::Parcels(parcels), now);
+        }
+        drop(departure);
+        late.into_iter().for_each(Parcel::expire);
     }
 
     /// Subscribes to the inbox, unless that was done: what is written next comes after.
@@ -96,25 +178,21 @@ impl Line {
         *subscribed = true;
         if let Connection::Single(connection) = &self.connection {
             let request = subscription(connection.clone(), self.inbox.clone());
-            self.start(request, Purpose::Subscription);
+            self.start(request, Purpose::Subscription, Clock::System.now());
         }
     }
 
-    fn start(&self, request: Request, purpose: Purpose) {
+    fn start(&self, request: Request, purpose: Purpose, now: Instant) {
         let errand = {
-            let mut unanswered = self.unanswered();
-            if unanswered.dead {
-                drop(unanswered);
-                if let Purpose::Parcel(parcel) = purpose {
-                    parcel.fail(Fault::not_sent("the connection to the Redis server is lost"));
-                }
-                return;
+            let mut traffic = self.traffic();
+            if traffic.dead {
+                drop(traffic);
+                return purpose.fail(&lost());
             }
-            let number = unanswered.next;
-            unanswered.next += 1;
-            let now = Clock::System.now();
+            let number = traffic.next;
+            traffic.next += 1;
             let errand = Errand::new(number, now, self.me.clone(), request, purpose);
-            unanswered.errands.insert(number, Arc::clone(&errand));
+            traffic.errands.insert(number, Arc::clone(&errand));
             errand
         };
         errand.run();
@@ -125,22 +203,31 @@ impl Line {
         }
     }
 
-    /// One request has come to its end.
+    /// One write is answered, or never will be.
     pub(super) fn finish(&self, number: u64, replies: Replies, purpose: Purpose) {
         {
-            let mut unanswered = self.unanswered();
-            unanswered.errands.remove(&number);
-            unanswered.heard = Some(Clock::System.now());
+            let mut traffic = self.traffic();
+            traffic.errands.remove(&number);
+            traffic.heard = Some(Clock::System.now());
         }
         let Some(server) = self.server.upgrade() else { return };
         // First, so that whoever is told of a fault does not try this connection again.
         if self.is_over(&replies) {
             server.lose(self.generation);
         }
-        if let Purpose::Parcel(parcel) = purpose
-            && let Some(parcel) = parcel.replied(&self.session, replies)
-        {
-            server.send(parcel);
+        match (purpose, replies) {
+            (Purpose::Parcels(parcels), Ok(mut replies)) => {
+                let mut rest = replies.as_mut_slice();
+                for (parcel, count) in parcels {
+                    let (own, others) = rest.split_at_mut(count.min(rest.len()));
+                    rest = others;
+                    if let Some(parcel) = parcel.replied_by(&self.session, own) {
+                        server.send(parcel);
+                    }
+                }
+            }
+            (purpose, Err(error)) => purpose.fail(&fault_of(error)),
+            (Purpose::Subscription, Ok(_)) => {}
         }
         server.notice_end();
     }
@@ -160,14 +247,17 @@ impl Line {
 
     /// Fails everything that is on its way; nothing more is read of it.
     pub(super) fn kill(&self) {
-        let errands = {
-            let mut unanswered = self.unanswered();
-            unanswered.dead = true;
-            std::mem::take(&mut unanswered.errands)
+        let (errands, waiting) = {
+            let mut traffic = self.traffic();
+            traffic.dead = true;
+            (std::mem::take(&mut traffic.errands), std::mem::take(&mut traffic.waiting))
         };
         for errand in errands.into_values() {
             let fault = Fault::unknown("the connection to the Redis server was lost");
-            fail(&errand, fault);
+            fail(&errand, &fault);
+        }
+        for parcel in waiting {
+            parcel.fail(lost());
         }
     }
 
@@ -176,14 +266,14 @@ impl Line {
     pub(super) fn overdue(&self, limit: Duration, now: Instant) -> Overdue {
         loop {
             let oldest = {
-                let unanswered = self.unanswered();
+                let traffic = self.traffic();
                 // One server answers in order, so that whoever waits behind many others waits for
                 // them: it is silent only when it answers nobody.
                 let heard = match self.connection {
-                    Connection::Single(_) => unanswered.heard,
+                    Connection::Single(_) => traffic.heard,
                     Connection::Cluster(_) => None,
                 };
-                unanswered.errands.first_key_value().map(|(_, errand)| {
+                traffic.errands.first_key_value().map(|(_, errand)| {
                     let since = heard.into_iter().fold(errand.since(), Instant::max);
                     (Arc::clone(errand), since + limit)
                 })
@@ -191,8 +281,7 @@ impl Line {
             let Some((errand, due)) = oldest else {
                 self.watched.store(false, Ordering::Release);
                 // One that started meanwhile may have seen the watch still standing.
-                if self.unanswered().errands.is_empty() || self.watched.swap(true, Ordering::AcqRel)
-                {
+                if self.traffic().errands.is_empty() || self.watched.swap(true, Ordering::AcqRel) {
                     return Overdue::Nothing;
                 }
                 continue;
@@ -203,18 +292,61 @@ impl Line {
             if let Connection::Single(_) = self.connection {
                 return Overdue::Dead;
             }
-            self.unanswered().errands.retain(|_, other| !Arc::ptr_eq(other, &errand));
-            fail(&errand, Fault::unknown("the cluster did not answer in time"));
+            self.traffic().errands.retain(|_, other| !Arc::ptr_eq(other, &errand));
+            fail(&errand, &Fault::unknown("the cluster did not answer in time"));
         }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.unanswered().errands.is_empty()
+        let traffic = self.traffic();
+        traffic.errands.is_empty() && traffic.waiting.is_empty() && !traffic.departing
     }
 
-    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many writes may be unanswered before parcels wait for one another; a cluster's parcels
+    /// go their own ways.
+    fn few(&self) -> usize {
+        match self.connection {
+            Connection::Single(_) => FEW,
+            Connection::Cluster(_) => usize::MAX,
+        }
     }
+
+    fn most_aboard(&self) -> usize {
+        match self.connection {
+            Connection::Single(_) => MOST_ABOARD,
+            Connection::Cluster(_) => 1,
+        }
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody writes; afterwards the keeper takes what has come meanwhile.
+struct Departure<'a>(&'a Line);
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        let mut traffic = self.0.traffic();
+        traffic.departing = false;
+        if !traffic.waiting.is_empty() {
+            call(traffic);
+        }
+    }
+}
+
+/// Wakes the keeper when no lock is held.
+fn call(mut traffic: MutexGuard<'_, Traffic>) {
+    let keeper = traffic.keeper.take();
+    drop(traffic);
+    if let Some(keeper) = keeper {
+        keeper.wake();
+    }
+}
+
+fn lost() -> Fault {
+    Fault::not_sent("the connection to the Redis server is lost")
 }
 
 /// What a look at the unanswered requests says.
@@ -240,8 +372,8 @@ pub(super) fn subscription(mut connection: MultiplexedConnection, inbox: Inbox) 
     Box::pin(async move { connection.subscribe(&**inbox.name()).await.map(|()| Vec::new()) })
 }
 
-fn fail(errand: &Errand, fault: Fault) {
-    if let Some(Purpose::Parcel(parcel)) = errand.give_up() {
-        parcel.fail(fault);
+fn fail(errand: &Errand, fault: &Fault) {
+    if let Some(purpose) = errand.give_up() {
+        purpose.fail(fault);
     }
 }

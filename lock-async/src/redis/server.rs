@@ -316,10 +316,13 @@ impl Server {
         news.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the connection is lost, or everything is answered and nobody needs it any more.
+    /// Keeps the connection until it is lost, or everything is answered and nobody needs it any
+    /// more: writes what waits for one another, and looks after what is overdue.
     async fn watch(&self, generation: u64) {
         let mut alarm: Option<Sleep> = None;
+        let mut gave_way = false;
         poll_fn(|cx| {
+            let mut ferried = false;
             loop {
                 let (line, closing) = {
                     let mut state = self.state();
@@ -329,18 +332,23 @@ impl Server {
                         Phase::Down(_) | Phase::Gone => return Poll::Ready(()),
                     }
                 };
+                if !std::mem::replace(&mut ferried, true) {
+                    line.ferry(cx, &mut gave_way);
+                }
                 if closing && line.is_idle() {
                     return Poll::Ready(());
                 }
+                // Nothing can be overdue before that.
+                if let Some(alarm) = &mut alarm
+                    && Pin::new(alarm).poll(cx).is_pending()
+                {
+                    return Poll::Pending;
+                }
+                alarm = None;
                 match line.overdue(self.response_timeout, Clock::System.now()) {
                     Overdue::Nothing => return Poll::Pending,
                     Overdue::Dead => self.lose(generation),
-                    Overdue::LookAt(at) => {
-                        let alarm = alarm.insert(self.timers.sleep_until(at));
-                        if Pin::new(alarm).poll(cx).is_pending() {
-                            return Poll::Pending;
-                        }
-                    }
+                    Overdue::LookAt(at) => alarm = Some(self.timers.sleep_until(at)),
                 }
             }
         })

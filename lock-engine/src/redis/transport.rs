@@ -139,30 +139,45 @@ impl Parcel {
     /// What to write; as many replies come as it has commands.
     #[must_use]
     pub fn pack(&self, session: &Session) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(2);
+        self.pack_into(&mut pipeline, session);
+        pipeline
+    }
+
+    /// Adds what to write to what else is written in one piece, and says how many commands that
+    /// were: as many replies are for this parcel.
+    pub fn pack_into(&self, pipeline: &mut Pipeline, session: &Session) -> usize {
+        let before = pipeline.len();
         match &self.content {
             Some(Content::Command(command, _)) => {
-                wire::command(command, &self.inbox, session, self.spelled_out)
+                wire::command(pipeline, command, &self.inbox, session, self.spelled_out);
             }
             Some(Content::Question(Question::Script(call), _)) => {
-                wire::script(call, self.spelled_out)
+                pipeline.add_command(wire::call(call, self.spelled_out));
             }
-            Some(Content::Question(Question::Words(words, _), _)) => wire::words(words),
-            None => Pipeline::new(),
+            Some(Content::Question(Question::Words(words, _), _)) => wire::words(pipeline, words),
+            None => {}
         }
+        pipeline.len() - before
     }
 
     /// Takes what came back. A parcel that comes back is to be sent again, as if it were new: the
     /// server did not know its script.
     #[must_use = "what comes back is to be sent again"]
-    pub fn replied(mut self, session: &Session, replies: RedisResult<Vec<Value>>) -> Option<Self> {
-        let replies = match replies {
-            Ok(replies) => replies,
+    pub fn replied(self, session: &Session, replies: RedisResult<Vec<Value>>) -> Option<Self> {
+        match replies {
+            Ok(mut replies) => self.replied_by(session, &mut replies),
             Err(error) => {
                 self.fail(fault_of(error));
-                return None;
+                None
             }
-        };
-        if !self.spelled_out && wire::lacks_script(&replies) {
+        }
+    }
+
+    /// Takes its replies, as [`Parcel::replied`] does, out of their places.
+    #[must_use = "what comes back is to be sent again"]
+    pub fn replied_by(mut self, session: &Session, replies: &mut [Value]) -> Option<Self> {
+        if !self.spelled_out && wire::lacks_script(replies) {
             self.spelled_out = true;
             return Some(self);
         }

@@ -1,12 +1,12 @@
 //! Commands as the wire has them, and what comes back.
 
-use std::collections::BTreeMap;
 use std::slice;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use lock_proto::Fault;
-use lock_proto::redis::{Command, Reply, SCRIPTS, Script, ScriptCall, Verb};
-use redis::{Cmd, Pipeline, ServerErrorKind, Value, cmd};
+use lock_proto::redis::{Command, Reply, SCRIPTS, Script, ScriptCall, Verb, Words};
+use redis::{Cmd, Pipeline, ServerErrorKind, Value};
 
 use super::{Session, fault_of};
 
@@ -21,66 +21,106 @@ pub fn load_scripts() -> Pipeline {
 }
 
 pub(super) fn command(
+    pipeline: &mut Pipeline,
     command: &Command,
     inbox: &str,
     session: &Session,
     spelled_out: bool,
-) -> Pipeline {
-    match command.script(inbox) {
-        Some(call) => script(&call, spelled_out),
-        None => take(command, session),
+) {
+    if let Verb::Take { ttl, fencing } = command.verb {
+        take(pipeline, command, ttl, fencing, session);
+    } else {
+        script(pipeline, command, inbox, spelled_out);
     }
 }
 
-fn take(command: &Command, session: &Session) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(2);
-    let Verb::Take { ttl, fencing } = command.verb else { return pipeline };
+fn take(
+    pipeline: &mut Pipeline,
+    command: &Command,
+    ttl: Duration,
+    fencing: bool,
+    session: &Session,
+) {
     let ttl = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     let (lock, fence) = (command.keys.lock(), command.keys.fence());
-    pipeline.cmd("SET").arg(lock).arg(command.token.as_str()).arg("NX").arg("PX").arg(ttl);
+    let token = command.token.as_str();
+    let mut set = Cmd::with_capacity(6, lock.len() + ROOM);
+    set.arg("SET").arg(lock).arg(token).arg("NX").arg("PX").arg(ttl);
+    pipeline.add_command(set);
     if fencing && session.knows(fence) {
-        pipeline.cmd("INCR").arg(fence);
+        let mut incr = Cmd::with_capacity(2, fence.len() + ROOM);
+        incr.arg("INCR").arg(fence);
+        pipeline.add_command(incr);
     } else if fencing {
-        let mut mint = command.clone();
-        mint.verb = Verb::Mint;
-        if let Some(mint) = mint.script("") {
-            pipeline.add_command(call(&mint, false));
-        }
+        let mint = Command::new(command.server, &command.keys, &command.token, Verb::Mint);
+        script(pipeline, &mint, "", false);
     }
-    pipeline
 }
 
-pub(super) fn script(script: &ScriptCall, spelled_out: bool) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(1);
-    pipeline.add_command(call(script, spelled_out));
-    pipeline
+/// For a token and short words, so that a command is seldom moved as it grows.
+const ROOM: usize = 128;
+
+fn script(pipeline: &mut Pipeline, command: &Command, inbox: &str, spelled_out: bool) {
+    let mut call = Call { command: Cmd::new(), spelled_out };
+    command.spell(inbox, &mut call);
+    pipeline.add_command(call.command);
 }
 
-pub(super) fn words(words: &[String]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(1);
+pub(super) fn words(pipeline: &mut Pipeline, words: &[String]) {
     let mut command = Cmd::new();
     for word in words {
         command.arg(word);
     }
     pipeline.add_command(command);
-    pipeline
 }
 
-fn call(call: &ScriptCall, spelled_out: bool) -> Cmd {
-    let mut command = if spelled_out { cmd("EVAL") } else { cmd("EVALSHA") };
-    command.arg(if spelled_out { call.script.source } else { digest(call.script) });
-    command.arg(call.keys.len()).arg(&call.keys).arg(&call.args);
-    command
+pub(super) fn call(call: &ScriptCall, spelled_out: bool) -> Cmd {
+    let mut command = Call { command: Cmd::new(), spelled_out };
+    let keys: Vec<&str> = call.keys.iter().map(String::as_str).collect();
+    command.begin(call.script, &keys, call.args.len());
+    for word in &call.args {
+        command.text(word);
+    }
+    command.command
+}
+
+/// A script call as it is spelled.
+struct Call {
+    command: Cmd,
+    /// Whether the server has to be told the script itself.
+    spelled_out: bool,
+}
+
+impl Words for Call {
+    fn begin(&mut self, script: &'static Script, keys: &[&str], args: usize) {
+        let (verb, name) =
+            if self.spelled_out { ("EVAL", script.source) } else { ("EVALSHA", digest(script)) };
+        let size: usize = keys.iter().map(|key| key.len()).sum();
+        self.command = Cmd::with_capacity(keys.len() + args + 3, name.len() + size + ROOM);
+        self.command.arg(verb).arg(name).arg(keys.len());
+        for key in keys {
+            self.command.arg(key);
+        }
+    }
+
+    fn text(&mut self, word: &str) {
+        self.command.arg(word);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.command.arg(number);
+    }
 }
 
 /// What the server knows a script by.
 fn digest(script: &Script) -> &'static str {
-    static DIGESTS: OnceLock<BTreeMap<&'static str, String>> = OnceLock::new();
+    static DIGESTS: OnceLock<Vec<String>> = OnceLock::new();
     let digests = DIGESTS.get_or_init(|| {
-        let digest = |source| redis::Script::new(source).get_hash().to_owned();
-        SCRIPTS.iter().map(|script| (script.name, digest(script.source))).collect()
+        let digest = |script: &&Script| redis::Script::new(script.source).get_hash().to_owned();
+        SCRIPTS.iter().map(digest).collect()
     });
-    digests.get(script.name).map_or("", String::as_str)
+    let place = SCRIPTS.iter().position(|known| std::ptr::eq(*known, script));
+    place.and_then(|place| digests.get(place)).map_or("", String::as_str)
 }
 
 /// Whether a script was not carried out because the server didn't know it. It has been told more
@@ -90,21 +130,25 @@ pub(super) fn lacks_script(replies: &[Value]) -> bool {
     error.kind() == Some(ServerErrorKind::NoScript)
 }
 
-/// What the one reply says.
-pub(super) fn only(replies: Vec<Value>) -> Result<Value, Fault> {
-    let value = replies.into_iter().next().ok_or_else(senseless)?;
-    value.extract_error().map_err(fault_of)
+/// What the one reply says, taken out of its place.
+pub(super) fn only(replies: &mut [Value]) -> Result<Value, Fault> {
+    let reply = replies.first_mut().ok_or_else(senseless)?;
+    std::mem::replace(reply, Value::Nil).extract_error().map_err(fault_of)
 }
 
 pub(super) fn reply(
     command: &Command,
     session: &Session,
-    replies: Vec<Value>,
+    replies: &mut [Value],
 ) -> Result<Reply, Fault> {
     if let Verb::Take { fencing, .. } = command.verb {
         return taken(command, session, fencing, replies);
     }
-    let reply = numbers(&only(replies)?)?;
+    let reply = match replies.first().map(numbers) {
+        Some(Ok(reply)) => reply,
+        // It is an error that says more.
+        Some(Err(_)) | None => only(replies).and_then(|value| numbers(&value))?,
+    };
     if command.verb == Verb::Mint && reply[0] > 0 {
         session.learn(command.keys.fence());
     }
@@ -115,10 +159,9 @@ fn taken(
     command: &Command,
     session: &Session,
     fencing: bool,
-    replies: Vec<Value>,
+    replies: &mut [Value],
 ) -> Result<Reply, Fault> {
-    let mut replies = replies.into_iter();
-    let set = replies.next().ok_or_else(senseless)?.extract_error().map_err(fault_of)?;
+    let set = only(replies)?;
     if set == Value::Nil {
         return Ok([0, 0, 0]);
     }
@@ -129,7 +172,7 @@ fn taken(
         return Ok([1, 0, 0]);
     }
     // A fence that could not be minted is asked for again.
-    let fence = replies.next().and_then(|value| numbers(&value).ok()).map_or(0, |fence| fence[0]);
+    let fence = replies.get(1).and_then(|value| numbers(value).ok()).map_or(0, |fence| fence[0]);
     if fence > 0 {
         session.learn(command.keys.fence());
     }
