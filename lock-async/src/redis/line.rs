@@ -17,13 +17,14 @@ use super::cluster;
 use super::errand::{Errand, Purpose, Replies, Request};
 use super::server::Server;
 
-/// More parcels than this are not written in one piece: the first of them would wait for the last.
-const MOST_ABOARD: usize = 32;
+/// More parcels than this are not written in one piece: the first of them would wait for the last,
+/// and the server would rest while they are gathered.
+const MOST_ABOARD: usize = 8;
 /// More parcels than this don't wait to be written.
 const MOST_WAITING: usize = 100_000;
 /// With fewer writes than this unanswered, a parcel is written at once. Otherwise it waits for the
 /// tasks that are about to run, and what they send is written with it.
-const FEW: usize = 2;
+const FEW: usize = 4;
 
 /// A connection of the `redis` crate; clones share it.
 #[derive(Clone)]

@@ -198,7 +198,7 @@ scripts! {
     /// Prolongs a mutex or one side of a reader-writer lock.
     EXTEND = "common" + "extend";
     /// Gives a mutex or one side of a reader-writer lock back.
-    RELEASE = "common" + "release";
+    RELEASE = "release_plain", "common" + "release";
     /// Mints a fencing token.
     MINT = "common" + "mint";
     /// Says who holds a mutex or a reader-writer lock.
