@@ -3,11 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::outbox::Outbox;
 use crate::{Instant, LockError};
-
-/// Acquired, Extended, Warned, Lost, Released, Closed: the newest of a kind stands for all.
-const EVENTS: usize = 6;
 
 /// One thing that the caller of a machine should know.
 ///
@@ -94,36 +90,70 @@ impl From<String> for LossReason {
     }
 }
 
-/// What a machine has told and nobody has taken yet, in bounded room.
+/// What a machine has told and nobody has taken yet: the newest of a kind stands for all, and the
+/// kinds come in the order of the grammar, since an extension takes a warning back.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(Outbox<Event, EVENTS>);
+pub(crate) struct Events {
+    /// Acquired, or Failed.
+    outcome: Option<Event>,
+    extended: Option<Option<Instant>>,
+    warned: Option<Instant>,
+    lost: Option<LossReason>,
+    released: bool,
+    closed: Option<bool>,
+}
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self(Outbox::new())
+        Self {
+            outcome: None,
+            extended: None,
+            warned: None,
+            lost: None,
+            released: false,
+            closed: None,
+        }
     }
 
-    /// Tells what happens once in a life.
+    /// Tells one more thing.
     pub(crate) fn push(&mut self, event: Event) {
-        self.0.push(event);
+        match event {
+            Event::Acquired { .. } | Event::Failed(_) => self.outcome = Some(event),
+            Event::Extended { valid_until } => self.extended(valid_until),
+            Event::Warned { valid_until } => self.warned(Some(valid_until)),
+            Event::Lost(reason) => self.lost = Some(reason),
+            Event::Released => self.released = true,
+            Event::Closed { clean } => self.closed = Some(clean),
+        }
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        self.0.pop()
+        if let Some(outcome) = self.outcome.take() {
+            return Some(outcome);
+        }
+        if let Some(valid_until) = self.extended.take() {
+            return Some(Event::Extended { valid_until });
+        }
+        if let Some(valid_until) = self.warned.take() {
+            return Some(Event::Warned { valid_until });
+        }
+        if let Some(reason) = self.lost.take() {
+            return Some(Event::Lost(reason));
+        }
+        if core::mem::take(&mut self.released) {
+            return Some(Event::Released);
+        }
+        self.closed.take().map(|clean| Event::Closed { clean })
     }
 
     /// The lease was prolonged; a warning that nobody has heard is no news any more.
     pub(crate) fn extended(&mut self, valid_until: Option<Instant>) {
-        self.0.pop_last_if(|last| matches!(last, Event::Warned { .. }));
-        self.0.pop_last_if(|last| matches!(last, Event::Extended { .. }));
-        self.0.push(Event::Extended { valid_until });
+        self.warned = None;
+        self.extended = Some(valid_until);
     }
 
     /// The lease is about to run out.
     pub(crate) fn warned(&mut self, valid_until: Option<Instant>) {
-        if let Some(valid_until) = valid_until {
-            self.0.pop_last_if(|last| matches!(last, Event::Warned { .. }));
-            self.0.push(Event::Warned { valid_until });
-        }
+        self.warned = valid_until.or(self.warned);
     }
 }

@@ -30,13 +30,4 @@ impl<T, const N: usize> Outbox<T, N> {
         self.len -= 1;
         Some(item)
     }
-
-    /// Takes the newest item back if it is no news any more.
-    pub(crate) fn pop_last_if(&mut self, stale: impl FnOnce(&T) -> bool) {
-        let Some(last) = self.len.checked_sub(1) else { return };
-        let item = &mut self.items[(self.first + last) % N];
-        if item.take_if(|item| stale(item)).is_some() {
-            self.len = last;
-        }
-    }
 }

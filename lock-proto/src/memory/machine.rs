@@ -30,12 +30,19 @@ const REQUESTS: usize = 2;
 pub struct MemoryLock {
     name: LockName,
     demand: Demand,
-    terms: Terms,
     budget: Budget,
     phase: Phase,
     ids: RequestIds,
-    requests: Outbox<Request<Command>, REQUESTS>,
+    requests: Outbox<Request<Ask>, REQUESTS>,
     events: Events,
+}
+
+/// A command in short, of which the name and the demand go without saying.
+#[derive(Debug)]
+enum Ask {
+    Enter { ttl: Option<Duration>, owner: Option<Arc<str>> },
+    Extend { ttl: Duration },
+    Leave,
 }
 
 #[derive(Debug)]
@@ -44,6 +51,7 @@ enum Phase {
     Entering {
         asked: RequestId,
         give_up_at: Instant,
+        terms: Terms,
     },
     /// Ours, while `hold` says so.
     Held {
@@ -82,27 +90,22 @@ impl MemoryLock {
         let demand = demand.checked()?;
         let terms = options.terms()?;
         let budget = Budget::of(options);
-        let enter = Command::Enter {
-            name: name.clone(),
-            demand,
-            wait: budget.waits(),
-            ttl: terms.ttl,
-            owner: options.owner().map(Arc::clone),
-        };
+        let enter = Ask::Enter { ttl: terms.ttl, owner: options.owner().map(Arc::clone) };
         let mut ids = RequestIds::new();
         let request = ids.next(enter, Instant::FAR_FUTURE);
         // A single try ends with its answer, however late that comes.
         let give_up_at = if budget.waits() { budget.ends(now) } else { Instant::FAR_FUTURE };
-        let phase = Phase::Entering { asked: request.id, give_up_at };
+        let phase = Phase::Entering { asked: request.id, give_up_at, terms };
         let mut requests = Outbox::new();
         requests.push(request);
-        Ok(Self { name, demand, terms, budget, phase, ids, requests, events: Events::new() })
+        Ok(Self { name, demand, budget, phase, ids, requests, events: Events::new() })
     }
 
     fn entered(&mut self, reply: Result<Reply, Fault>, now: Instant) {
         match reply {
             Ok(Reply::Granted { fence, valid_until }) => {
-                let hold = Hold::begin(self.terms.clone(), valid_until, now);
+                let Phase::Entering { terms, .. } = &self.phase else { return };
+                let hold = Hold::begin(terms.clone(), valid_until, now);
                 self.events.push(Event::Acquired { valid_until, fence: Some(fence) });
                 self.phase = Phase::Held { hold, extending: None, wanted: None };
             }
@@ -187,8 +190,7 @@ impl MemoryLock {
                 return self.close(true);
             }
         }
-        let leave = Command::Leave { name: self.name.clone(), demand: self.demand };
-        let request = self.ids.next(leave, Instant::FAR_FUTURE);
+        let request = self.ids.next(Ask::Leave, Instant::FAR_FUTURE);
         self.phase = Phase::Leaving { entering, leaving: Some(request.id), clean: true };
         self.requests.push(request);
     }
@@ -207,8 +209,7 @@ impl MemoryLock {
             return;
         }
         let not_after = hold.valid_until().unwrap_or(Instant::FAR_FUTURE);
-        let extend = Command::Extend { name: self.name.clone(), demand: self.demand, ttl };
-        let request = self.ids.next(extend, not_after);
+        let request = self.ids.next(Ask::Extend { ttl }, not_after);
         *extending = Some(Extension { asked: request.id, automatic });
         self.requests.push(request);
     }
@@ -216,7 +217,7 @@ impl MemoryLock {
     /// Takes every decision that time takes.
     fn decide(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Entering { asked, give_up_at } if now >= *give_up_at => {
+            Phase::Entering { asked, give_up_at, .. } if now >= *give_up_at => {
                 let entering = *asked;
                 self.fail(self.budget.timed_out());
                 self.leave(Some(entering));
@@ -256,7 +257,15 @@ impl Machine for MemoryLock {
     type Message = core::convert::Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
-        self.requests.pop()
+        let request = self.requests.pop()?;
+        let (name, demand) = (self.name.clone(), self.demand);
+        Some(request.map(|ask| match ask {
+            Ask::Enter { ttl, owner } => {
+                Command::Enter { name, demand, wait: self.budget.waits(), ttl, owner }
+            }
+            Ask::Extend { ttl } => Command::Extend { name, demand, ttl },
+            Ask::Leave => Command::Leave { name, demand },
+        }))
     }
 
     fn poll_event(&mut self) -> Option<Event> {

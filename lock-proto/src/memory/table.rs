@@ -1,5 +1,6 @@
 //! The lock table: one weighted queue per name.
 
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -144,12 +145,12 @@ impl LockTable {
                 self.replies.push_back((lock, id, reply));
             }
         }
-        while let Some(((at, lock), key)) = self.expiries.pop_first() {
-            if at > now {
-                self.expiries.insert((at, lock), key);
+        while let Some(first) = self.expiries.first_entry() {
+            if first.key().0 > now {
                 break;
             }
-            self.take_away(&key, lock, LossReason::Expired, now);
+            let ((_, lock), key) = first.remove_entry();
+            self.take_away(key, lock, LossReason::Expired, now);
         }
     }
 
@@ -170,7 +171,7 @@ impl LockTable {
                 .map_or_else(Vec::new, |queue| queue.holders().map(|(lock, _)| lock).collect());
             revoked += holders.len();
             for lock in holders {
-                self.take_away(&key, lock, reason.clone(), now);
+                self.take_away(key.clone(), lock, reason.clone(), now);
             }
         }
         revoked
@@ -179,7 +180,7 @@ impl LockTable {
     /// Who holds and who waits for `name`, as lock or as semaphore.
     #[must_use]
     pub fn info(&self, name: &LockName, demand: Demand, now: Instant) -> LockInfo {
-        let key = Key::of(name, demand);
+        let key = Key::of(name.clone(), demand);
         self.queues.get(&key).map_or_else(
             || LockInfo { name: Some(name.as_str().into()), waiters: Some(0), ..LockInfo::free() },
             |queue| queue.info(&key, now),
@@ -201,22 +202,27 @@ impl LockTable {
         match request.command {
             Command::Enter { name, demand, wait, ttl, owner } => {
                 let waiter = Waiter { lock, request: request.id, demand, ttl, owner };
-                self.enter(Key::of(&name, demand), waiter, wait, now)
+                self.enter(Key::of(name, demand), waiter, wait, now)
             }
             Command::Extend { name, demand, ttl } => {
-                Some(self.extend(&Key::of(&name, demand), lock, ttl, now))
+                Some(self.extend(&Key::of(name, demand), lock, ttl, now))
             }
             Command::Leave { name, demand } => {
-                self.leave(&Key::of(&name, demand), lock, now);
+                self.leave(Key::of(name, demand), lock, now);
                 Some(Reply::Left)
             }
         }
     }
 
     fn enter(&mut self, key: Key, waiter: Waiter, wait: bool, now: Instant) -> Option<Reply> {
-        let queue = self.queues.entry(key.clone()).or_default();
+        let lease = waiter.ttl.map(|ttl| (key.clone(), now + ttl));
+        let queue = self.queues.entry(key).or_default();
         if queue.admits_newcomer(waiter.demand) {
-            return Some(self.grant(&key, waiter, now));
+            self.last_fence += 1;
+            if let Some((key, end)) = lease {
+                self.expiries.insert((end, waiter.lock), key);
+            }
+            return Some(queue.seat(waiter, self.last_fence, now));
         }
         if !wait {
             return Some(Reply::Busy);
@@ -224,21 +230,6 @@ impl LockTable {
         queue.exclusive_waiters += usize::from(waiter.demand == Demand::Exclusive);
         queue.waiters.push_back(waiter);
         None
-    }
-
-    fn grant(&mut self, key: &Key, waiter: Waiter, now: Instant) -> Reply {
-        self.last_fence += 1;
-        let fence = self.last_fence;
-        let valid_until = waiter.ttl.map(|ttl| now + ttl);
-        if let Some(at) = valid_until {
-            self.expiries.insert((at, waiter.lock), key.clone());
-        }
-        let weight = weight(waiter.demand);
-        let tenure = Tenure { weight, fence, since: now, valid_until, owner: waiter.owner };
-        if let Some(queue) = self.queues.get_mut(key) {
-            queue.seat(waiter.lock, tenure, waiter.demand == Demand::Exclusive);
-        }
-        Reply::Granted { fence, valid_until }
     }
 
     fn extend(&mut self, key: &Key, lock: LockId, ttl: Duration, now: Instant) -> Reply {
@@ -256,10 +247,12 @@ impl LockTable {
         Reply::Extended { valid_until: Some(new) }
     }
 
-    fn leave(&mut self, key: &Key, lock: LockId, now: Instant) {
-        let Some(queue) = self.queues.get_mut(key) else {
+    /// Unseats `lock`, lets in whoever's turn it is then, and forgets a queue that nobody uses.
+    fn leave(&mut self, key: Key, lock: LockId, now: Instant) {
+        let Entry::Occupied(mut entry) = self.queues.entry(key) else {
             return;
         };
+        let queue = entry.get_mut();
         if let Some(tenure) = queue.unseat(lock) {
             if let Some(at) = tenure.valid_until {
                 self.expiries.remove(&(at, lock));
@@ -267,30 +260,29 @@ impl LockTable {
         } else if let Some(waiter) = queue.withdraw(lock) {
             self.replies.push_back((lock, waiter.request, Reply::Withdrawn));
         }
-        self.admit(key, now);
-    }
-
-    fn take_away(&mut self, key: &Key, lock: LockId, reason: LossReason, now: Instant) {
-        self.leave(key, lock, now);
-        self.notices.push_back(Notice { lock, reason });
-    }
-
-    /// Lets in whoever's turn it is, and forgets a queue that nobody uses.
-    fn admit(&mut self, key: &Key, now: Instant) {
-        while let Some(waiter) = self.queues.get_mut(key).and_then(Queue::next_to_admit) {
+        while let Some(waiter) = entry.get_mut().next_to_admit() {
             let (lock, request) = (waiter.lock, waiter.request);
-            let reply = self.grant(key, waiter, now);
+            if let Some(ttl) = waiter.ttl {
+                self.expiries.insert((now + ttl, lock), entry.key().clone());
+            }
+            self.last_fence += 1;
+            let reply = entry.get_mut().seat(waiter, self.last_fence, now);
             self.replies.push_back((lock, request, reply));
         }
-        if self.queues.get(key).is_some_and(Queue::is_unused) {
-            self.queues.remove(key);
+        if entry.get().is_unused() {
+            entry.remove();
         }
+    }
+
+    fn take_away(&mut self, key: Key, lock: LockId, reason: LossReason, now: Instant) {
+        self.leave(key, lock, now);
+        self.notices.push_back(Notice { lock, reason });
     }
 }
 
 impl Key {
-    fn of(name: &LockName, demand: Demand) -> Self {
-        Self { name: name.clone(), counted: matches!(demand, Demand::Permits { .. }) }
+    fn of(name: LockName, demand: Demand) -> Self {
+        Self { name, counted: matches!(demand, Demand::Permits { .. }) }
     }
 }
 
@@ -342,14 +334,18 @@ impl Queue {
         self.waiters.iter().position(|waiter| waiter.demand == Demand::Exclusive)
     }
 
-    fn seat(&mut self, lock: LockId, tenure: Tenure, exclusively: bool) {
-        self.used += u64::from(tenure.weight);
-        self.held_exclusively = exclusively;
+    fn seat(&mut self, waiter: Waiter, fence: u64, now: Instant) -> Reply {
+        let Waiter { lock, demand, ttl, owner, .. } = waiter;
+        let (weight, valid_until) = (weight(demand), ttl.map(|ttl| now + ttl));
+        let tenure = Tenure { weight, fence, since: now, valid_until, owner };
+        self.used += u64::from(weight);
+        self.held_exclusively = demand == Demand::Exclusive;
         if self.first.is_none() {
             self.first = Some((lock, tenure));
         } else {
             self.others.insert(lock, tenure);
         }
+        Reply::Granted { fence, valid_until }
     }
 
     fn unseat(&mut self, lock: LockId) -> Option<Tenure> {
