@@ -266,10 +266,9 @@ impl<L: Link> State<L> {
         if !attendance.closed {
             return;
         }
-        if attendance.abandoned
-            && let Some(attendance) = self.hub.forget(lock)
-        {
+        if attendance.abandoned {
             link.forget(&attendance.site);
+            self.hub.forget(lock);
         }
         if !self.idle_wakers.is_empty() && self.is_idle() {
             for waker in self.idle_wakers.drain(..) {
@@ -306,10 +305,9 @@ impl<L: Link> State<L> {
         }
         attendance.abandoned = true;
         let lost = attendance.lost.clone();
-        if attendance.closed
-            && let Some(attendance) = self.hub.forget(lock)
-        {
+        if attendance.closed {
             link.forget(&attendance.site);
+            self.hub.forget(lock);
         }
         Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))
     }

@@ -116,6 +116,7 @@ impl Events {
     }
 
     /// Tells one more thing.
+    #[inline]
     pub(crate) fn push(&mut self, event: Event) {
         match event {
             Event::Acquired { .. } | Event::Failed(_) => self.outcome = Some(event),
@@ -127,6 +128,7 @@ impl Events {
         }
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Event> {
         if let Some(outcome) = self.outcome.take() {
             return Some(outcome);

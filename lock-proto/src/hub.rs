@@ -142,22 +142,20 @@ impl<M: Machine, A> Hub<M, A> {
         self.tenant(lock).map(|tenant| &mut tenant.attachment)
     }
 
-    /// Forgets one lock, and gives back what was kept beside it.
-    pub fn forget(&mut self, lock: LockId) -> Option<A> {
-        let slot = self.slots.get_mut(lock.index as usize)?;
-        if slot.generation != lock.generation {
-            return None;
-        }
-        let tenant = slot.tenant.take()?;
+    /// Forgets one lock and what was kept beside it; says whether it was known.
+    pub fn forget(&mut self, lock: LockId) -> bool {
+        let Some(tenant) = self.tenant(lock) else { return false };
         if let Some(at) = tenant.deadline {
             self.deadlines.remove(&(at, lock));
         }
+        let slot = &mut self.slots[lock.index as usize];
+        slot.tenant = None;
         // A slot whose ids are used up is left empty for good.
         if let Some(generation) = slot.generation.checked_add(1) {
             slot.generation = generation;
             self.vacant.push(lock.index);
         }
-        Some(tenant.attachment)
+        true
     }
 
     /// Every lock that was started and not forgotten.

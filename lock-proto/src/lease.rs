@@ -52,6 +52,7 @@ pub(crate) enum Due {
 
 impl Hold {
     /// A hold that began at `now` on a lease until `valid_until`.
+    #[inline]
     pub(crate) fn begin(terms: Terms, valid_until: Option<Instant>, now: Instant) -> Self {
         let hold_until = terms.max_hold.map(|limit| now + limit);
         let claiming = false;
@@ -77,6 +78,7 @@ impl Hold {
 
     /// What is to be done at `now`; a renewal is due once, and then awaits [`Hold::prolong`] or
     /// [`Hold::renewal_failed`].
+    #[inline]
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if self.hold_until.is_some_and(|at| now >= at) {
             return Due::Loss(LossReason::HoldLimit);
@@ -120,6 +122,7 @@ impl Hold {
     }
 
     /// When time next matters to the hold.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         [
             self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit)),
@@ -134,6 +137,7 @@ impl Hold {
 
     /// A cadence from `now`, but never later than a cadence into the last lease of full length: a
     /// grant may have been long on its way, and an extension by hand may be shorter than the ttl.
+    #[inline]
     fn plan(&mut self, now: Instant) {
         self.renew_at =
             self.cadence().zip(self.terms.ttl).zip(self.valid_until).map(

@@ -135,11 +135,13 @@ impl AcquireOptions {
     /// # Errors
     ///
     /// [`LockError::InvalidConfig`] naming the option that is out of its range.
+    #[inline]
     pub fn terms(&self) -> Result<Terms, LockError> {
         self.terms_of(None)
     }
 
     /// The same on a backend whose locks have a lease of `default` of their own.
+    #[inline]
     pub(crate) fn terms_of(&self, default: Option<Duration>) -> Result<Terms, LockError> {
         if let Some(owner) = &self.owner
             && (owner.len() > MAX_OWNER_BYTES || owner.contains(['\n', '\r', '\0']))

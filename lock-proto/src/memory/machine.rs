@@ -81,6 +81,7 @@ impl MemoryLock {
     ///
     /// [`LockError::InvalidConfig`] if an option is out of its range, or more is asked for than
     /// there is.
+    #[inline]
     pub fn new(
         name: LockName,
         demand: Demand,
@@ -101,6 +102,7 @@ impl MemoryLock {
         Ok(Self { name, demand, budget, phase, ids, requests, events: Events::new() })
     }
 
+    #[inline]
     fn entered(&mut self, reply: Result<Reply, Fault>, now: Instant) {
         match reply {
             Ok(Reply::Granted { fence, valid_until }) => {
@@ -256,6 +258,7 @@ impl Machine for MemoryLock {
     type Reply = Reply;
     type Message = core::convert::Infallible;
 
+    #[inline]
     fn poll_request(&mut self) -> Option<Request<Command>> {
         let request = self.requests.pop()?;
         let (name, demand) = (self.name.clone(), self.demand);
@@ -268,10 +271,12 @@ impl Machine for MemoryLock {
         }))
     }
 
+    #[inline]
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
 
+    #[inline]
     fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
             Phase::Entering { give_up_at, .. } if *give_up_at < Instant::FAR_FUTURE => {
@@ -282,6 +287,7 @@ impl Machine for MemoryLock {
         }
     }
 
+    #[inline]
     fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
         match &mut self.phase {
             Phase::Entering { asked, .. } if *asked == id => self.entered(reply, now),
@@ -320,6 +326,7 @@ impl Machine for MemoryLock {
         self.decide(now);
     }
 
+    #[inline]
     fn release(&mut self, now: Instant) {
         match &self.phase {
             Phase::Entering { asked, .. } => {

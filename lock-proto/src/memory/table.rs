@@ -95,6 +95,7 @@ impl LockTable {
     }
 
     /// Carries out one request of `lock`, after all that is due; `None` if its answer comes later.
+    #[inline]
     pub fn execute(
         &mut self,
         lock: LockId,
@@ -122,12 +123,14 @@ impl LockTable {
 
     /// Whether [`LockTable::poll_reply`] or [`LockTable::poll_notice`] has something to tell.
     #[must_use]
+    #[inline]
     pub fn has_answers(&self) -> bool {
         !self.replies.is_empty() || !self.notices.is_empty()
     }
 
     /// When time next matters to the table.
     #[must_use]
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.expiries.first_key_value().map(|((at, _), _)| *at);
         let delayed = self.delayed.front().map(|(due, ..)| *due);
@@ -135,6 +138,7 @@ impl LockTable {
     }
 
     /// Ends the leases that have run out, and carries out the requests that were delayed.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.delayed.front().is_some_and(|(due, ..)| *due <= now) {
             let Some((_, lock, request)) = self.delayed.pop_front() else {
@@ -193,6 +197,7 @@ impl LockTable {
         self.queues.iter().map(|(key, queue)| queue.info(key, now)).collect()
     }
 
+    #[inline]
     fn carry_out(
         &mut self,
         lock: LockId,
@@ -214,6 +219,7 @@ impl LockTable {
         }
     }
 
+    #[inline]
     fn enter(&mut self, key: Key, waiter: Waiter, wait: bool, now: Instant) -> Option<Reply> {
         let lease = waiter.ttl.map(|ttl| (key.clone(), now + ttl));
         let queue = self.queues.entry(key).or_default();
@@ -248,6 +254,7 @@ impl LockTable {
     }
 
     /// Unseats `lock`, lets in whoever's turn it is then, and forgets a queue that nobody uses.
+    #[inline]
     fn leave(&mut self, key: Key, lock: LockId, now: Instant) {
         let Entry::Occupied(mut entry) = self.queues.entry(key) else {
             return;
@@ -334,6 +341,7 @@ impl Queue {
         self.waiters.iter().position(|waiter| waiter.demand == Demand::Exclusive)
     }
 
+    #[inline]
     fn seat(&mut self, waiter: Waiter, fence: u64, now: Instant) -> Reply {
         let Waiter { lock, demand, ttl, owner, .. } = waiter;
         let (weight, valid_until) = (weight(demand), ttl.map(|ttl| now + ttl));
