@@ -1,22 +1,25 @@
 //! What every scenario needs: the runtime, and how long it may take.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::servers::postgres::Postgres;
 use crate::workload::{Alone, Executor};
 
 /// Where and how long scenarios run.
 pub struct Bench {
     runtime: Runtime,
     quick: bool,
+    postgres: OnceCell<Option<Postgres>>,
 }
 
 impl Bench {
     /// A bench whose tasks run on two threads.
     pub fn new(quick: bool) -> Self {
-        Self { runtime: runtime(), quick }
+        Self { runtime: runtime(), quick, postgres: OnceCell::new() }
     }
 
     /// Whether time is short.
@@ -34,9 +37,14 @@ impl Bench {
         Duration::from_millis(self.pick(full, quick))
     }
 
-    /// So many cycles of one task, by the time there is.
-    pub fn alone(&self, full: u32, quick: u32) -> Alone {
-        Alone { cycles: self.pick(full, quick), batch: 1, limit: self.span(3000, 700) }
+    /// Cycles of one task for so many milliseconds, by the time there is.
+    pub fn alone(&self, full: u64, quick: u64) -> Alone {
+        Alone { cycles: u32::MAX, batch: 1, limit: self.span(full, quick) }
+    }
+
+    /// The PostgreSQL server, which takes long to start; none if it is not installed.
+    pub fn postgres(&self) -> Option<&Postgres> {
+        self.postgres.get_or_init(Postgres::start).as_ref()
     }
 
     /// The runtime of all tasks of tokio.

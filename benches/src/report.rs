@@ -29,7 +29,7 @@ pub fn table(outcome: &Outcome) -> String {
         let column = table.column_mut(column).expect("it has eight columns");
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("\n{}: {}\n{table}", outcome.name, outcome.about)
+    format!("\n{}: {} ({:.1?})\n{table}", outcome.name, outcome.about, outcome.took)
 }
 
 /// What was missed, each in a line.

@@ -5,7 +5,7 @@
 //! ratios is what counts.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::bars::{self, Measure};
 use crate::metric::{Better, Metric};
 
 /// Between two contenders: whatever the last one left to its servers and runtimes gets done.
-const SETTLE: Duration = Duration::from_millis(15);
+const SETTLE: Duration = Duration::from_millis(8);
 
 /// What one contender measured in one round.
 pub type Sample = Vec<(Metric, f64)>;
@@ -58,6 +58,7 @@ pub struct Row {
 pub struct Outcome {
     pub name: &'static str,
     pub about: &'static str,
+    pub took: Duration,
     pub rows: Vec<Row>,
 }
 
@@ -86,6 +87,7 @@ impl<'b> Scenario<'b> {
 
     /// Runs all rounds; `tick` hears of the part that is done.
     pub fn run(mut self, tick: impl Fn(f64)) -> Outcome {
+        let started = Instant::now();
         let count = self.contenders.len();
         let warm_up = usize::from(self.rounds > 1);
         let turns = (self.rounds + warm_up) * count;
@@ -101,7 +103,7 @@ impl<'b> Scenario<'b> {
             tick((turn + 1) as f64 / turns as f64);
         }
         let rows = (0..count).flat_map(|contender| self.rows(contender, &samples)).collect();
-        Outcome { name: self.name, about: self.about, rows }
+        Outcome { name: self.name, about: self.about, took: started.elapsed(), rows }
     }
 
     fn rows(&self, contender: usize, samples: &[Vec<Sample>]) -> Vec<Row> {

@@ -27,6 +27,10 @@ const fn entry(name: &'static str, prepare: for<'b> fn(&'b Bench) -> Scenario<'b
     Entry { name, prepare, quick: true }
 }
 
+const fn long(name: &'static str, prepare: for<'b> fn(&'b Bench) -> Scenario<'b>) -> Entry {
+    Entry { name, prepare, quick: false }
+}
+
 /// All of them.
 pub const ALL: &[Entry] = &[
     entry("redis-uncontended", redis_uncontended::one_task),
@@ -36,7 +40,7 @@ pub const ALL: &[Entry] = &[
     entry("redis-8-processes", redis_contended::many_processes),
     entry("redis-8-processes-hold", redis_contended::many_holders),
     entry("redis-64-waiters", redis_contended::many_waiters),
-    entry("redis-1000-waiters", redis_contended::a_thousand),
+    long("redis-1000-waiters", redis_contended::a_thousand),
     entry("memory-uncontended", memory::one_task),
     entry("memory-8-tasks", memory::one_key),
     entry("file-uncontended", file::one_task),
@@ -47,7 +51,7 @@ pub const ALL: &[Entry] = &[
     entry("redlock-hung", redlock::hung),
     entry("redlock-slow", redlock::slow),
     entry("redis-semaphore", semaphore::permits),
-    entry("redis-reader-writer", semaphore::readers),
+    long("redis-reader-writer", semaphore::readers),
     entry("redis-commands", commands::each_cycle),
     entry("redis-idle", commands::idle),
     entry("adapters-uncontended", adapters::one),
@@ -55,7 +59,7 @@ pub const ALL: &[Entry] = &[
     entry("adapters-one-key", adapters::one_key),
     entry("machines", machines::alone),
     entry("held-10000", held::ten_thousand),
-    Entry { name: "held-100000", prepare: held::a_hundred_thousand, quick: false },
+    long("held-100000", held::a_hundred_thousand),
     entry("postgres-uncontended", postgres::one_task),
     entry("postgres-64-keys", postgres::many_keys),
     entry("postgres-8-waiters", postgres::one_key),

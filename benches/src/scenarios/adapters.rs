@@ -14,10 +14,10 @@ use crate::workload::{Executor, alone, alone_blocking, side_by_side, side_by_sid
 /// One task or thread.
 pub fn one(bench: &Bench) -> Scenario<'_> {
     let three = Adapters::start(bench, 1, false);
-    let pace = bench.alone(400, 200);
+    let pace = bench.alone(60, 20);
     let Adapters { server, tokio, async_std, blocking } = three;
     let about = "one Redis server, one task or thread: the adapters beside each other";
-    Scenario::new("adapters-uncontended", about, bench.pick(31, 15))
+    Scenario::new("adapters-uncontended", about, bench.pick(41, 21))
         .with(TOKIO, move || {
             let _ = &server;
             alone(bench.tokio(), &tokio[0], pace)
@@ -41,7 +41,7 @@ pub fn one_key(bench: &Bench) -> Scenario<'_> {
 }
 
 fn together<'b>(bench: &'b Bench, scenario: Scenario<'b>, three: Adapters) -> Scenario<'b> {
-    let span = bench.span(200, 80);
+    let span = bench.span(200, 70);
     let Adapters { server, tokio, async_std, blocking } = three;
     scenario
         .with(TOKIO, move || {

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ pub struct Orders {
 /// and whenever it is asked.
 pub fn hold(orders: &Orders) -> Result<(), Box<dyn Error>> {
     let runtime = runtime();
-    let provider = Arc::new(runtime.block_on(ours::redis(&[orders.url.clone()], true)));
+    let provider = Arc::new(runtime.block_on(ours::redis(slice::from_ref(&orders.url), true)));
     // The first acquisition brings up what all others share.
     runtime
         .block_on(async { provider.create_lock("first").acquire(None).await?.release().await })?;

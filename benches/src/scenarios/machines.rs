@@ -70,9 +70,8 @@ fn redis() -> impl FnMut(Instant) {
         let machine =
             ServerLock::new(keys.clone(), Side::Exclusive, &options, &settings, &seed, now);
         fence += 1;
-        drive(&mut hub, machine.expect("sensible options"), now, |command| match command.verb {
-            Verb::Take { .. } => [1, fence, 0],
-            _ => [1, 0, 0],
+        drive(&mut hub, machine.expect("sensible options"), now, |command| {
+            if let Verb::Take { .. } = command.verb { [1, fence, 0] } else { [1, 0, 0] }
         });
     }
 }

@@ -1,7 +1,6 @@
 //! Locks inside one process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lock_tokio::{InMemoryLockProvider, LockProvider as _};
 
@@ -17,7 +16,7 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let ours = Arc::new(InMemoryLockProvider::new().create_lock("orders"));
     let executor = bench.tokio();
     // Reading the clock costs as much as half of such a cycle.
-    let pace = Alone { cycles: 20_000, batch: 100, limit: Duration::from_secs(1) };
+    let pace = Alone { batch: 100, ..bench.alone(20, 10) };
     let about = "in memory, one task; the floor is a map from names to mutexes of tokio";
     Scenario::new("memory-uncontended", about, bench.pick(41, 25))
         .with(FLOOR, move || alone(executor, &floor, pace))
@@ -30,7 +29,7 @@ pub fn one_key(bench: &Bench) -> Scenario<'_> {
     let floor: Vec<_> = (0..8).map(|_| Arc::new(KeyedMutex::new(&map, "orders"))).collect();
     let provider = InMemoryLockProvider::new();
     let ours: Vec<_> = (0..8).map(|_| Arc::new(provider.create_lock("orders"))).collect();
-    let (executor, span) = (bench.tokio(), bench.span(100, 50));
+    let (executor, span) = (bench.tokio(), bench.span(100, 40));
     let about = "in memory, 8 tasks, one name";
     Scenario::new("memory-8-tasks", about, bench.pick(41, 25))
         .with(FLOOR, move || side_by_side(executor, &floor, span))

@@ -10,7 +10,6 @@ use crate::metric::Metric::{
     CyclesPerSecond, MostToLeastServed, Overlaps, OwnerChangesPerSecond, WaitP99Ms,
 };
 use crate::round::Scenario;
-use crate::servers::postgres::Postgres;
 use crate::subjects::postgres::{AdvisoryFloor, DistributedPostgres, Sqlx};
 use crate::subjects::{DISTRIBUTED_LOCK, FLOOR, SQLX};
 use crate::turns::{self, Turn};
@@ -25,7 +24,7 @@ const TASKS: u32 = 64;
 pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let about = "PostgreSQL, one task; the floor is two prepared statements";
     let scenario = Scenario::new("postgres-uncontended", about, bench.pick(31, 9));
-    let Some(server) = Postgres::start() else { return scenario };
+    let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
     let (floor, sqlx, distributed) = bench.block_on(async {
         let provider = DistributedPostgres::provider(&url, 2).await;
@@ -35,12 +34,9 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
             Arc::new(DistributedPostgres::new(&provider, "distributed-lock")),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(200, 100));
+    let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
     scenario
-        .with(FLOOR, move || {
-            let _ = &server;
-            alone(executor, &floor, pace)
-        })
+        .with(FLOOR, move || alone(executor, &floor, pace))
         .with(SQLX, move || alone(executor, &sqlx, pace))
         .with(DISTRIBUTED_LOCK, move || alone(executor, &distributed, pace))
 }
@@ -49,7 +45,7 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
 pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let about = "PostgreSQL, 64 tasks, a key for each; the floor has 64 connections";
     let scenario = Scenario::new("postgres-64-keys", about, bench.pick(15, 5));
-    let Some(server) = Postgres::start() else { return scenario };
+    let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
     let (floor, sqlx, distributed) = bench.block_on(async {
         let pool = Sqlx::pool(&url, TASKS).await;
@@ -65,10 +61,7 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     });
     let (executor, span) = (bench.tokio(), bench.span(300, 150));
     scenario
-        .with(FLOOR, move || {
-            let _ = &server;
-            side_by_side(executor, &floor, span)
-        })
+        .with(FLOOR, move || side_by_side(executor, &floor, span))
         .with(SQLX, move || side_by_side(executor, &sqlx, span))
         .with(DISTRIBUTED_LOCK, move || side_by_side(executor, &distributed, span))
 }
@@ -77,7 +70,7 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
 pub fn one_key(bench: &Bench) -> Scenario<'_> {
     let about = "PostgreSQL, 8 tasks, one key; the floor waits in the server, a connection each";
     let scenario = Scenario::new("postgres-8-waiters", about, bench.pick(15, 5));
-    let Some(server) = Postgres::start() else { return scenario };
+    let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
     let (floor, sqlx, distributed) = bench.block_on(async {
         let pool = Sqlx::pool(&url, WAITERS).await;
@@ -91,17 +84,14 @@ pub fn one_key(bench: &Bench) -> Scenario<'_> {
         )
     });
     let executor = bench.tokio();
-    let pace = Crowd { hold: Duration::ZERO, think: Duration::ZERO, span: bench.span(400, 200) };
+    let pace = Crowd { hold: Duration::ZERO, think: Duration::ZERO, span: bench.span(400, 120) };
     let sample = |turns: &[Vec<Turn>]| {
         let metrics =
             [OwnerChangesPerSecond, CyclesPerSecond, WaitP99Ms, MostToLeastServed, Overlaps];
         turns::only(&turns::of_mutex(turns), &metrics)
     };
     scenario
-        .with(FLOOR, move || {
-            let _ = &server;
-            sample(&crowd(executor, &floor, pace))
-        })
+        .with(FLOOR, move || sample(&crowd(executor, &floor, pace)))
         .with(SQLX, move || sample(&crowd(executor, &sqlx, pace)))
         .with(DISTRIBUTED_LOCK, move || sample(&crowd(executor, &distributed, pace)))
 }

@@ -28,7 +28,7 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
             Arc::new(DistributedLock::new(&urls, "distributed-lock").await),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(400, 200));
+    let (executor, pace) = (bench.tokio(), bench.alone(60, 20));
     let about = "one Redis server, one task: SET NX PX and a script that compares and deletes";
     Scenario::new("redis-uncontended", about, bench.pick(41, 15))
         .with(FLOOR, move || {
@@ -60,9 +60,9 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
             keys("distributed-lock", |key| distributed.for_key(key)),
         )
     });
-    let (executor, span) = (bench.tokio(), bench.span(150, 60));
+    let (executor, span) = (bench.tokio(), bench.span(150, 50));
     let about = "one Redis server, 64 tasks, a key for each";
-    Scenario::new("redis-64-keys", about, bench.pick(31, 15))
+    Scenario::new("redis-64-keys", about, bench.pick(41, 9))
         .with(FLOOR, move || {
             let _ = &server;
             side_by_side(executor, &floor, span)

@@ -39,7 +39,7 @@ fn healthy<'b>(bench: &'b Bench, scenario: Scenario<'b>, count: usize) -> Scenar
             Arc::new(DistributedLock::new(&urls, "distributed-lock").await),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(200, 100));
+    let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
     scenario
         .with(FLOOR, move || {
             let _ = &servers;
@@ -69,7 +69,7 @@ pub fn hung(bench: &Bench) -> Scenario<'_> {
     let about = "3 Redis servers that vote, one of them stopped";
     trio.scenario(
         bench,
-        Scenario::new("redlock-hung", about, bench.pick(9, 5)),
+        Scenario::new("redlock-hung", about, bench.pick(9, 3)),
         [HUNG, "rslock, one hung"],
     )
 }
@@ -136,9 +136,7 @@ impl Trio {
         [name, rslock_name]: [&'static str; 2],
     ) -> Scenario<'b> {
         let Self { servers, well, proxy, ours, ours_well, rslock, rslock_well } = self;
-        let (executor, pace) = (bench.tokio(), bench.alone(100, 50));
-        // rslock waits half a second for a server that hangs, twice for each cycle.
-        let pace = Alone { limit: Duration::from_millis(300), ..pace };
+        let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
         scenario
             .with(HEALTHY, move || {
                 let _ = (&servers, &well, &proxy);
