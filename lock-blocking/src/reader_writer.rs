@@ -22,7 +22,7 @@ pub struct ReaderWriterLock {
 
 impl ReaderWriterLock {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target }
+        Self { target: target.shared() }
     }
 
     /// The lock's name.

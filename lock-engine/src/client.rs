@@ -13,6 +13,9 @@ use crate::{Loss, Pending};
 pub struct Address {
     /// The name as the user gave it.
     pub(crate) name: Arc<str>,
+    /// Whether it may be shared, so that readers may wait where its next holder is chosen.
+    #[cfg(feature = "redis")]
+    pub(crate) shared: bool,
     #[cfg(feature = "file")]
     pub(crate) file: Option<FilePlace>,
     #[cfg(feature = "redis")]
@@ -40,11 +43,22 @@ impl Address {
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.into(),
+            #[cfg(feature = "redis")]
+            shared: false,
             #[cfg(feature = "file")]
             file: None,
             #[cfg(feature = "redis")]
             keys: None,
         }
+    }
+
+    /// The same, of a lock that has readers.
+    #[must_use]
+    pub(crate) fn shared(self) -> Self {
+        #[cfg(feature = "redis")]
+        return Self { shared: true, ..self };
+        #[cfg(not(feature = "redis"))]
+        self
     }
 
     /// The name as the user gave it.

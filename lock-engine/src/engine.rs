@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_proto::{
     AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Machine,
-    Request, RequestId,
+    Request, RequestId, Succession,
 };
 
 use crate::attendance::{Attendance, Outcome, Wakers};
@@ -16,7 +16,7 @@ use crate::{Acquired, Address, Client, Clock, Loss, Pending, Status};
 /// Carries out one backend's commands, and decides nothing.
 pub(crate) trait Link: Send + Sync + 'static {
     /// The machine whose commands these are.
-    type Machine: Machine<Command: Send, Reply: Send> + Send;
+    type Machine: Machine<Command: Send, Reply: Send, Cohort: Send> + Send;
     /// What the link keeps for one lock.
     type Site: Clone + Send;
 
@@ -54,6 +54,9 @@ pub(crate) trait Link: Send + Sync + 'static {
 
     /// Lets time pass.
     fn handle_timeout(&self, now: Instant);
+
+    /// What comes for the lock of `site` is for `lock` from now on.
+    fn redirect(&self, _site: &Self::Site, _lock: LockId) {}
 
     /// Nobody will hear of the lock of `site` again.
     fn forget(&self, _site: &Self::Site) {}
@@ -151,6 +154,15 @@ impl<L: Link> Engine<L> {
         let _ = self.input(lock, |state, now| state.hub.message(lock, message, now), |_| ());
     }
 
+    /// How many locks stand behind another, for each cohort.
+    #[cfg(feature = "redis")]
+    pub(crate) fn crowds<T>(
+        &self,
+        name: impl Fn(&<L::Machine as Machine>::Cohort) -> T,
+    ) -> Vec<(T, usize)> {
+        self.state().hub.crowds().map(|(cohort, behind)| (name(cohort), behind)).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,8 +189,13 @@ impl<L: Link> Engine<L> {
         look: impl FnOnce(&mut State<L>) -> T,
     ) -> (T, Result<(), Fault>) {
         let mut wakers = Wakers::default();
+        let mut moved_up = Vec::new();
         let mut current = lock;
         loop {
+            while let Some(succession) = state.hub.poll_succession() {
+                state.redirect(succession, &self.link);
+                moved_up.push(succession.lock);
+            }
             if let Some(lock) = current {
                 state.note_events(lock, &mut wakers);
                 if let Some(request) = state.hub.poll_request(lock) {
@@ -186,6 +203,10 @@ impl<L: Link> Engine<L> {
                     continue;
                 }
                 state.forget_if_over(lock, &self.link, &mut wakers);
+            }
+            current = moved_up.pop();
+            if current.is_some() {
+                continue;
             }
             let Some((other, answer)) = self.link.poll_answer() else { break };
             state.apply(other, answer, now);
@@ -245,6 +266,21 @@ impl<L: Link> State<L> {
         while let Some(event) = self.hub.poll_event(lock) {
             if let Some(attendance) = self.hub.attachment(lock) {
                 attendance.note(event, wakers);
+            }
+        }
+    }
+
+    /// Lets a lock that inherits hear what was for the lock before it.
+    fn redirect(&mut self, succession: Succession, link: &L) {
+        let Succession { before, lock, inherits, .. } = succession;
+        if inherits
+            && let Some(site) = self.hub.attachment(lock).map(|heir| heir.site.clone())
+            && let Some(left) = self.hub.attachment(before)
+        {
+            let inherited = std::mem::replace(&mut left.site, site);
+            link.redirect(&inherited, lock);
+            if let Some(heir) = self.hub.attachment(lock) {
+                heir.site = inherited;
             }
         }
     }
@@ -450,6 +486,7 @@ impl<L: Link> Client for Engine<L> {
     fn close(&self) {
         let mut state = self.state();
         state.closing = true;
+        state.hub.disband();
         let mut wakers = Wakers::default();
         let locks: Vec<LockId> = state.hub.locks().collect();
         for &lock in &locks {

@@ -29,6 +29,12 @@ impl Target {
         Self { client: Arc::clone(client), address }
     }
 
+    /// The same, of a lock that has readers.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { address: self.address.shared(), ..self }
+    }
+
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,22 +1,28 @@
 //! Many machines driven as one.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::cohorts::{Cohorts, Seat};
 use crate::{Event, Fault, Instant, LossReason, Machine, Request, RequestId};
 
 /// Every lock of one client: routing, and one ordered set of deadlines.
 ///
 /// The driver keeps an attachment `A` beside each machine (a waker, what the caller was told).
 /// After each input, and for each lock that [`Hub::poll_due`] names, take that lock's requests and
-/// events. Ids are never used again, so an answer that comes after its lock was forgotten finds
-/// nobody.
+/// events; then those of each lock that [`Hub::poll_succession`] names. Ids are never used again, so
+/// an answer that comes after its lock was forgotten finds nobody.
+///
+/// Of the locks of one [cohort](Machine::cohort) the first asks the backend, and the others stand
+/// behind it, in their order. When it leaves, the next takes over what it had.
 #[derive(Debug)]
-pub struct Hub<M, A> {
+pub struct Hub<M: Machine, A> {
     slots: Vec<Slot<M, A>>,
     vacant: Vec<u32>,
     deadlines: BTreeSet<(Instant, LockId)>,
+    cohorts: Cohorts<M::Cohort>,
+    successions: VecDeque<Succession>,
     now: Instant,
 }
 
@@ -32,6 +38,19 @@ struct Tenant<M, A> {
     attachment: A,
     /// As it stands in `deadlines`.
     deadline: Option<Instant>,
+    seat: Seat,
+}
+
+/// One lock has come to the front of its cohort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Succession {
+    /// The lock that was at the front.
+    pub before: LockId,
+    /// The lock that is there now.
+    pub lock: LockId,
+    /// Whether what was the backend's to say to the one before is now for this.
+    pub inherits: bool,
 }
 
 /// Names one lock's life within its [`Hub`].
@@ -49,6 +68,8 @@ impl<M: Machine, A> Hub<M, A> {
             slots: Vec::new(),
             vacant: Vec::new(),
             deadlines: BTreeSet::new(),
+            cohorts: Cohorts::new(),
+            successions: VecDeque::new(),
             now: Instant::ZERO,
         }
     }
@@ -60,7 +81,8 @@ impl<M: Machine, A> Hub<M, A> {
     /// If there are 2³² locks already.
     pub fn start(&mut self, machine: M, attachment: A, now: Instant) -> LockId {
         self.clamp(now);
-        let tenant = Tenant { machine, attachment, deadline: None };
+        let cohort = machine.cohort();
+        let tenant = Tenant { machine, attachment, deadline: None, seat: Seat::Alone };
         let id = if let Some(index) = self.vacant.pop() {
             let slot = &mut self.slots[index as usize];
             slot.tenant = Some(tenant);
@@ -70,6 +92,9 @@ impl<M: Machine, A> Hub<M, A> {
             self.slots.push(Slot { generation: 0, tenant: Some(tenant) });
             LockId { generation: 0, index }
         };
+        if let Some(cohort) = cohort {
+            self.seat(id, cohort);
+        }
         self.index_deadline(id);
         id
     }
@@ -126,6 +151,28 @@ impl<M: Machine, A> Hub<M, A> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// Takes the next lock that has come to the front of its cohort, and so may have something to
+    /// say.
+    pub fn poll_succession(&mut self) -> Option<Succession> {
+        self.successions.pop_front()
+    }
+
+    /// Each cohort in which locks stand behind another, and how many.
+    pub fn crowds(&self) -> impl Iterator<Item = (&M::Cohort, usize)> {
+        self.cohorts.crowds()
+    }
+
+    /// Lets nobody succeed anybody any more: those that stand behind another stay there until they
+    /// are let go.
+    pub fn disband(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(tenant) = &mut slot.tenant {
+                tenant.seat = Seat::Alone;
+            }
+        }
+        self.cohorts = Cohorts::new();
+    }
+
     /// Lets time pass for one lock whose deadline has come, and names it. Call until `None`.
     pub fn poll_due(&mut self, now: Instant) -> Option<LockId> {
         self.clamp(now);
@@ -144,6 +191,10 @@ impl<M: Machine, A> Hub<M, A> {
 
     /// Forgets one lock and what was kept beside it; says whether it was known.
     pub fn forget(&mut self, lock: LockId) -> bool {
+        if let Some(next) = self.next_after(lock, true) {
+            self.follow(lock, next);
+            self.move_up(next);
+        }
         let Some(tenant) = self.tenant(lock) else { return false };
         if let Some(at) = tenant.deadline {
             self.deadlines.remove(&(at, lock));
@@ -174,6 +225,51 @@ impl<M: Machine, A> Hub<M, A> {
         };
         record(&mut tenant.machine, now);
         self.index_deadline(lock);
+        self.move_up(lock);
+    }
+
+    /// Gives a new lock its seat in its cohort.
+    fn seat(&mut self, lock: LockId, cohort: M::Cohort) {
+        let seat = self.cohorts.join(cohort, lock);
+        let Some(tenant) = self.tenant(lock) else { return };
+        tenant.seat = seat;
+        if let Seat::Behind(_) = seat {
+            tenant.machine.stand_behind();
+        }
+    }
+
+    /// Lets the next of its cohort follow a lock that leaves, and the next but one, if that one
+    /// leaves as soon as it comes to the front.
+    fn move_up(&mut self, mut lock: LockId) {
+        while let Some(next) = self.next_after(lock, false) {
+            self.follow(lock, next);
+            lock = next;
+        }
+    }
+
+    fn follow(&mut self, lock: LockId, next: LockId) {
+        let places = [lock.index as usize, next.index as usize];
+        let Ok([Slot { tenant: Some(before), .. }, Slot { tenant: Some(tenant), .. }]) =
+            self.slots.get_disjoint_mut(places)
+        else {
+            return;
+        };
+        tenant.seat = Seat::Front;
+        let inherits = tenant.machine.follow(&mut before.machine, self.now);
+        self.successions.push_back(Succession { before: lock, lock: next, inherits });
+        self.index_deadline(lock);
+        self.index_deadline(next);
+    }
+
+    /// Who comes to the front if `lock` leaves it, as it does when it is `forgotten`.
+    fn next_after(&mut self, lock: LockId, forgotten: bool) -> Option<LockId> {
+        let tenant = self.tenant(lock)?;
+        if tenant.seat == Seat::Alone || !(forgotten || tenant.machine.is_leaving()) {
+            return None;
+        }
+        let cohort = tenant.machine.cohort()?;
+        let seat = core::mem::replace(&mut tenant.seat, Seat::Alone);
+        self.cohorts.leave(&cohort, seat)
     }
 
     fn index_deadline(&mut self, lock: LockId) {

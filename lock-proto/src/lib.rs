@@ -4,6 +4,7 @@
 extern crate alloc;
 
 mod backoff;
+mod cohorts;
 mod error;
 mod event;
 mod fault;
@@ -25,7 +26,7 @@ pub use backoff::Backoff;
 pub use error::LockError;
 pub use event::{Event, LossReason};
 pub use fault::{Fault, FaultKind};
-pub use hub::{Hub, LockId};
+pub use hub::{Hub, LockId, Succession};
 pub use info::{Holder, LockInfo};
 pub use lease::Terms;
 pub use machine::{Machine, Request, RequestId};

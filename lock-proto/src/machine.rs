@@ -36,6 +36,29 @@ pub trait Machine: sealed::Sealed {
     type Reply;
     /// What the backend says unasked.
     type Message;
+    /// What locks of one [`Hub`] want alike, so that one of them may ask for all.
+    type Cohort: Ord;
+
+    /// What it wants like others, who may stand behind it or before it meanwhile; `None` if it
+    /// asks for itself.
+    fn cohort(&self) -> Option<Self::Cohort> {
+        None
+    }
+
+    /// Another of its cohort asks: wait for [`follow`](Machine::follow), or to be given up. Called
+    /// before anything else.
+    fn stand_behind(&mut self) {}
+
+    /// Takes the place of the one `before` it, which leaves: what that had, as far as it is still
+    /// good, or else its turn to ask. Whether there was anything to take over.
+    fn follow(&mut self, _before: &mut Self, _now: Instant) -> bool {
+        false
+    }
+
+    /// Whether it neither wants the lock any more nor holds it.
+    fn is_leaving(&self) -> bool {
+        false
+    }
 
     /// Takes the next request to carry out.
     fn poll_request(&mut self) -> Option<Request<Self::Command>>;

@@ -8,11 +8,13 @@
 //! (R1), validity counted from the request (R2), lost is final (R3), no lease is ever shortened (R4).
 
 mod call;
+mod cohort;
 mod doctor;
 mod keys;
 mod leaving;
 mod lock;
 mod options;
+mod phase;
 mod quorum;
 mod redlock;
 mod refreshes;
@@ -25,6 +27,7 @@ mod words;
 pub use call::{
     CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
 };
+pub use cohort::{Cohort, FENCES};
 pub use doctor::{Arrangement, ClockReading, Finding, Reading, Severity, examine};
 pub use keys::{Keys, slot};
 pub use lock::RedisLock;

@@ -72,7 +72,8 @@ async fn a_cancelled_acquisition_leaves_nothing_behind() {
         }
         drop(waiting);
     }
-    let held = lock.acquire(LONG).await.unwrap();
+    let elsewhere = RedisLockProvider::new(&server.url()).await.unwrap();
+    let held = elsewhere.create_lock("orders").acquire(LONG).await.unwrap();
     let mut waiting = Box::pin(lock.acquire(LONG));
     assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
     eventually("a waiter in the queue", || waiters(&server, "orders").filter(|n| *n == 1));
@@ -156,9 +157,9 @@ fn async_std_waits_and_is_let_in() {
     let server = Server::start();
     async_std::task::block_on(async {
         let provider = RedisLockProvider::new(&server.url()).await.unwrap();
-        let lock = provider.create_lock("orders");
-        let held = lock.acquire(LONG).await.unwrap();
-        let waiter = lock.clone();
+        let elsewhere = RedisLockProvider::new(&server.url()).await.unwrap();
+        let held = elsewhere.create_lock("orders").acquire(LONG).await.unwrap();
+        let waiter = provider.create_lock("orders");
         let waiting = async_std::task::spawn(async move { waiter.acquire(LONG).await });
         eventually("a waiter in the queue", || waiters(&server, "orders").filter(|n| *n == 1));
         let started = Instant::now();

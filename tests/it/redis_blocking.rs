@@ -260,10 +260,14 @@ fn the_threads_of_a_provider_end_with_it() {
     let server = Server::start();
     let provider = provider(&server.url());
     let lock = provider.create_lock("a");
-    let held = lock.acquire(None).unwrap();
+    let elsewhere = self::provider(&server.url());
+    let held = elsewhere.create_lock("a").acquire(None).unwrap();
     assert!(matches!(lock.acquire(Some(SILENCE)), Err(LockError::Timeout(_))));
     held.release().unwrap();
-    assert_eq!(server.clients().len(), 2);
+    drop(elsewhere);
+    eventually("one for commands, one for messages", || {
+        (server.clients().len() == 2).then_some(())
+    });
     drop((provider, lock));
     eventually("connections that are closed", || server.clients().is_empty().then_some(()));
 }

@@ -218,7 +218,7 @@ async fn the_shortest_and_the_longest_durations_are_what_they_say() {
     held.extend(Duration::MAX).await.unwrap();
     held.extend(Duration::ZERO).await.unwrap();
     assert!(held.is_valid());
-    let waiter = lock.clone();
+    let waiter = provider(&server).await.create_lock("orders");
     let waiting = tokio::spawn(async move { waiter.acquire(Some(Duration::MAX)).await });
     until("a waiter", || crate::redis_chaos::waiters(&server, "orders") == 1).await;
     held.release().await.unwrap();

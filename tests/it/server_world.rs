@@ -11,6 +11,7 @@ fn locks_on_a_faithful_server_exclude_and_are_served_and_leave_nothing() {
             "a client crashed",
             "a lease ran out",
             "a lock was acquired",
+            "a lock was passed on within its process",
             "a request arrived after its connection was gone",
             "a warning",
             "readers share",

@@ -96,7 +96,7 @@ impl Store {
         let fence = match draw {
             Draw::Increment if fencing => self.keys.incr(keys.fence()),
             Draw::Mint if fencing && self.keys.get(keys.lock()) == Ok(Some(token.into())) => {
-                locks::mint(&mut self.keys, keys.fence())
+                locks::mint(&mut self.keys, keys.fence(), 1)
             }
             Draw::Increment | Draw::Mint => Ok(0),
         };

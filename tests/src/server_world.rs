@@ -57,6 +57,8 @@ pub struct World<'a> {
     /// What was published and has not arrived.
     messages: Vec<(usize, String)>,
     sides: Vec<Side>,
+    /// Whether the locks of one client stand behind each other.
+    cohorts: bool,
     keys: Keys,
     started: usize,
     /// A holder that uses plain commands, until its lease ends.
@@ -93,6 +95,7 @@ impl<'a> World<'a> {
             1 => vec![Side::Exclusive, Side::Shared, Side::Shared],
             _ => vec![permits(1), permits(2), permits(LIMIT)],
         };
+        let cohorts = entropy.pick(2) == 0;
         let name = LockName::new("orders").expect("a short name");
         let mut store = Store::new();
         store.set_clock(EPOCH);
@@ -111,6 +114,7 @@ impl<'a> World<'a> {
             ghosts: Vec::new(),
             messages: Vec::new(),
             sides,
+            cohorts,
             keys: Keys::new("", &name).expect("a plain name"),
             started: 0,
             stranger: None,
@@ -185,6 +189,7 @@ impl<'a> World<'a> {
         let now = self.clients[client].local(self.now);
         let machine = ServerLock::new(self.keys.clone(), side, &options, &settings, &seed, now)
             .expect("sensible options");
+        let machine = if self.cohorts { machine.leading(&options) } else { machine };
         let mut belief = Belief::new(side, machine.token().as_str(), timeout.is_none());
         self.end_what_expired();
         belief.over_before = self.fence_to_exceed(side);
@@ -210,10 +215,12 @@ impl<'a> World<'a> {
         self.store.set_clock(EPOCH + self.now);
         let client = &mut self.clients[flight.client];
         let reply = if let Verb::Take { .. } = flight.command.verb {
-            let first = !std::mem::replace(&mut client.drawn, true);
-            let lifted = first && self.setting != Setting::Incrementing;
+            let lifted = !client.drawn && self.setting != Setting::Incrementing;
             let draw = if lifted { Draw::Mint } else { Draw::Increment };
-            Ok(self.store.take(&flight.command, draw))
+            let reply = self.store.take(&flight.command, draw);
+            // Whoever finds the lock held has drawn nothing.
+            client.drawn |= reply[1] > 0;
+            Ok(reply)
         } else {
             self.store.execute(&flight.command, &flight.client.to_string())
         };

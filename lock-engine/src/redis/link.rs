@@ -133,7 +133,8 @@ impl Link for RedisLink {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
         let (side, settings) = (side(demand), &self.settings);
         let machine = if self.round_trips.len() == 1 {
-            RedisLock::Server(ServerLock::new(keys, side, options, settings, &seed, now)?)
+            let lock = ServerLock::new(keys, side, options, settings, &seed, now)?;
+            RedisLock::Server(if address.shared { lock } else { lock.leading(options) })
         } else {
             let patience: Vec<_> =
                 self.round_trips.iter().map(|trip| locked(trip).patience()).collect();
@@ -187,6 +188,14 @@ impl Link for RedisLink {
 
     fn handle_timeout(&self, _now: Instant) {}
 
+    fn redirect(&self, ears: &Arc<Ears>, lock: LockId) {
+        let tokens = locked(&ears.0);
+        if !tokens.is_empty() {
+            let mut listeners = locked(&self.listeners);
+            listeners.extend(tokens.iter().map(|token| (token.as_str().into(), lock)));
+        }
+    }
+
     fn forget(&self, ears: &Arc<Ears>) {
         let tokens = locked(&ears.0);
         if !tokens.is_empty() {
@@ -203,14 +212,27 @@ impl Link for RedisLink {
         demand: Demand,
         _now: Instant,
     ) -> Pending<Result<LockInfo, LockError>> {
-        match self.keys_of(address) {
-            Ok(keys) => info::of_lock(&self.courier, &address.name, &keys, side(demand)),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let keys = match self.keys_of(address) {
+            Ok(keys) => keys,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let info = info::of_lock(&self.courier, &address.name, &keys, side(demand));
+        let (prefix, engine) = (Arc::clone(&self.prefix), self.engine.clone());
+        Pending::asking(async move {
+            let mut info = info.await?;
+            add_behind(&engine, &prefix, std::slice::from_mut(&mut info));
+            Ok(info)
+        })
     }
 
     fn list(&self, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
-        info::of_all(&self.courier, &self.prefix)
+        let (prefix, engine) = (Arc::clone(&self.prefix), self.engine.clone());
+        let infos = info::of_all(&self.courier, &prefix);
+        Pending::asking(async move {
+            let mut infos = infos.await?;
+            add_behind(&engine, &prefix, &mut infos);
+            Ok(infos)
+        })
     }
 }
 
@@ -241,6 +263,17 @@ impl Office for Engine<RedisLink> {
         let locks: Vec<LockId> = locked(&self.link().listeners).values().copied().collect();
         for lock in locks {
             self.nudge(lock);
+        }
+    }
+}
+
+/// Counts those waiters of which the server does not know: they stand behind others of this process.
+fn add_behind(engine: &Weak<Engine<RedisLink>>, prefix: &str, infos: &mut [LockInfo]) {
+    let Some(engine) = engine.upgrade() else { return };
+    for (keys, behind) in engine.crowds(|cohort| cohort.keys().clone()) {
+        let name = keys.lock().strip_prefix(prefix);
+        if let Some(info) = infos.iter_mut().find(|info| info.name.as_deref() == name) {
+            info.waiters = Some(info.waiters.unwrap_or(0) + behind);
         }
     }
 }

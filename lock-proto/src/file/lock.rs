@@ -1,6 +1,7 @@
 //! One acquisition on lock files.
 
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::time::Duration;
 
 use super::claims::{Claims, Outcome};
@@ -404,7 +405,8 @@ impl crate::machine::sealed::Sealed for FileLock {}
 impl Machine for FileLock {
     type Command = Command;
     type Reply = Reply;
-    type Message = core::convert::Infallible;
+    type Message = Infallible;
+    type Cohort = Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.requests.pop()

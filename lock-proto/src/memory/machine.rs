@@ -1,6 +1,7 @@
 //! One acquisition in a lock table.
 
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::time::Duration;
 
 use super::{Command, Reply};
@@ -256,7 +257,8 @@ impl crate::machine::sealed::Sealed for MemoryLock {}
 impl Machine for MemoryLock {
     type Command = Command;
     type Reply = Reply;
-    type Message = core::convert::Infallible;
+    type Message = Infallible;
+    type Cohort = Infallible;
 
     #[inline]
     fn poll_request(&mut self) -> Option<Request<Command>> {

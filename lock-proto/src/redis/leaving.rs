@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
-use super::call::Reply;
-use super::server_lock::Dirt;
-use crate::{Deadline, Fault, FaultKind, Instant, RequestId, Timer};
+use super::call::{Command, Reply};
+use super::cohort::Legacy;
+use super::phase::Dirt;
+use crate::outbox::Outbox;
+use crate::{Deadline, Fault, FaultKind, Instant, Request, RequestId, Timer};
 
 /// Then what remains is left to its lease.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -25,11 +27,13 @@ pub(super) struct Leaving {
     confirmed: bool,
     repeated: bool,
     refused: bool,
+    pub(super) legacy: Legacy,
 }
 
 impl Leaving {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(legacy: Legacy, now: Instant) -> Self {
         Self {
+            legacy,
             asked: None,
             ask_at: now,
             give_up_at: now + LEAVE_WITHIN,
@@ -99,6 +103,14 @@ impl Leaving {
             }
         }
         true
+    }
+
+    /// Takes the release back, if it is still in `requests`.
+    pub(super) fn call_off<const N: usize>(
+        &self,
+        requests: &mut Outbox<Request<Command>, N>,
+    ) -> bool {
+        self.asked.is_some_and(|asked| requests.pop().is_some_and(|unsent| unsent.id == asked))
     }
 
     /// Something of ours may have come after the release.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::call::{Command, Message, Reply};
+use super::cohort::Cohort;
 use super::redlock::RedLock;
 use super::server_lock::ServerLock;
 use super::slots::Slots;
@@ -38,6 +39,29 @@ impl Machine for RedisLock {
     type Command = Command;
     type Reply = Reply;
     type Message = Message;
+    type Cohort = Cohort;
+
+    fn cohort(&self) -> Option<Cohort> {
+        match self {
+            Self::Server(machine) => machine.cohort(),
+            Self::Servers(_) | Self::Slots(_) => None,
+        }
+    }
+
+    fn stand_behind(&mut self) {
+        delegate!(self, machine => machine.stand_behind());
+    }
+
+    fn follow(&mut self, before: &mut Self, now: Instant) -> bool {
+        match (self, before) {
+            (Self::Server(machine), Self::Server(before)) => machine.follow(before, now),
+            (Self::Server(_) | Self::Servers(_) | Self::Slots(_), _) => false,
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        delegate!(self, machine => machine.is_leaving())
+    }
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         delegate!(self, machine => machine.poll_request())

@@ -6,6 +6,7 @@ mod servers;
 mod voting;
 
 use alloc::format;
+use core::convert::Infallible;
 use core::time::Duration;
 
 use self::held::Held;
@@ -225,6 +226,7 @@ impl Machine for RedLock {
     type Command = Command;
     type Reply = Reply;
     type Message = Message;
+    type Cohort = Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.servers.poll_request()

@@ -3,9 +3,11 @@
 use core::time::Duration;
 
 use super::call::{CLAIM, Command, Message, Reply, Side, Verb};
+use super::cohort::{Cohort, Legacy, Tenure};
 use super::keys::Keys;
 use super::leaving::Leaving;
 use super::options::{Lease, RedisOptions, trusted};
+use super::phase::{Asked, Dirt, Errand, Extension, Failing, Held, Phase, Wish};
 use super::refreshes::Refreshes;
 use super::token::Token;
 use crate::event::Events;
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// How often a waiter says that it is still there, and asks whether it was let in.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_millis(1250);
 /// A lock whose lease runs out is asked for this much later than the server said.
 const AFTER_EXPIRY: Duration = Duration::from_millis(2);
 /// The server's clock was never earlier than this, in microseconds since 1970: a smaller fence
@@ -29,8 +31,6 @@ const PLAUSIBLE: u64 = 1_600_000_000_000_000;
 const SEND_WITHIN: Duration = Duration::from_secs(1);
 /// A question without an answer for so long is the server's fault, and not somebody else's hold.
 const SILENCE: Duration = Duration::from_millis(500);
-/// A server that has answered nothing for so long ends even a wait without an end.
-const FAILING_FOR: Duration = Duration::from_secs(30);
 /// One question and one release beside it.
 const REQUESTS: usize = 2;
 
@@ -51,106 +51,25 @@ const REQUESTS: usize = 2;
 /// finds what is there already (R7).
 #[derive(Debug)]
 pub struct ServerLock {
-    keys: Keys,
-    token: Token,
-    side: Side,
-    lease: Lease,
-    fencing: bool,
-    budget: Budget,
+    pub(super) keys: Keys,
+    pub(super) token: Token,
+    pub(super) side: Side,
+    pub(super) lease: Lease,
+    pub(super) fencing: bool,
+    pub(super) budget: Budget,
+    /// Whether others of its process may stand behind it.
+    pub(super) leads: bool,
     backoff: Backoff,
     jitter: Jitter,
-    phase: Phase,
-    asked: Option<Asked>,
-    refreshes: Refreshes,
+    pub(super) phase: Phase,
+    pub(super) asked: Option<Asked>,
+    pub(super) failing: Option<Failing>,
+    pub(super) refreshes: Refreshes,
     /// Whether anything of ours may be on the server.
-    dirty: Dirt,
+    pub(super) dirty: Dirt,
     ids: RequestIds,
-    requests: Outbox<Request<Command>, REQUESTS>,
-    events: Events,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Wanting(Wish),
-    Held(Held),
-    Leaving(Leaving),
-    Closed,
-}
-
-/// Not ours yet; the next question is due at `ask_at` unless one is unanswered.
-#[derive(Debug)]
-struct Wish {
-    give_up_at: Instant,
-    ask_at: Instant,
-    faults: u32,
-    failing: Option<Failing>,
-}
-
-/// Nothing but faults since then.
-#[derive(Debug)]
-struct Failing {
-    since: Instant,
-    last: Fault,
-}
-
-#[derive(Debug)]
-struct Held {
-    hold: Hold,
-    /// An extension that waits for the unanswered question, or for its next try.
-    wanted: Option<Extension>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Extension {
-    ttl: Duration,
-    automatic: bool,
-    at: Instant,
-}
-
-/// The one unanswered question.
-#[derive(Debug)]
-struct Asked {
-    id: RequestId,
-    sent: Instant,
-    errand: Errand,
-    /// What may have been on the server before.
-    before: Dirt,
-}
-
-#[derive(Debug)]
-enum Errand {
-    Take,
-    Enter,
-    /// The lock is ours until then, without a fence.
-    Mint {
-        valid_until: Instant,
-    },
-    Extend {
-        ttl: Duration,
-        automatic: bool,
-    },
-}
-
-impl Errand {
-    fn takes(&self) -> bool {
-        matches!(self, Self::Take | Self::Enter)
-    }
-
-    /// Whether a no leaves a place in the queue.
-    fn queues(&self, budget: Budget) -> bool {
-        matches!(self, Self::Enter) && budget.waits()
-    }
-}
-
-/// What may be left on the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dirt {
-    /// Nothing, as its answers prove.
-    None,
-    /// A lock or a place in the queue, until a release is answered.
-    Ours,
-    /// The same, and a request that was lost may still arrive after every release (R5).
-    Doubtful,
+    pub(super) requests: Outbox<Request<Command>, REQUESTS>,
+    pub(super) events: Events,
 }
 
 impl ServerLock {
@@ -180,10 +99,12 @@ impl ServerLock {
             lease,
             fencing: settings.fencing(),
             budget,
+            leads: false,
             backoff: settings.backoff(options),
             jitter: seed.jitter(),
-            phase: Phase::Wanting(Wish { give_up_at, ask_at: now, faults: 0, failing: None }),
+            phase: Phase::Wanting(Wish { give_up_at, ask_at: now, faults: 0 }),
             asked: None,
+            failing: None,
             refreshes: Refreshes::new(),
             dirty: Dirt::None,
             ids: RequestIds::new(),
@@ -221,7 +142,7 @@ impl ServerLock {
             (Phase::Held(held), _) => held.hold.valid_until().unwrap_or(Instant::FAR_FUTURE),
             (_, Errand::Mint { valid_until }) => *valid_until,
             (Phase::Wanting(_), _) => now + SEND_WITHIN,
-            (Phase::Leaving(_) | Phase::Closed, _) => return,
+            (Phase::Behind(_) | Phase::Leaving(_) | Phase::Closed, _) => return,
         };
         let before = self.dirty;
         if errand.takes() && before == Dirt::None {
@@ -254,7 +175,7 @@ impl ServerLock {
                     leaving.ask_again(now);
                 }
             }
-            Phase::Closed => {}
+            Phase::Behind(_) | Phase::Closed => {}
         }
     }
 
@@ -279,11 +200,11 @@ impl ServerLock {
     fn told(&mut self, asked: &Asked, reply: Reply, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         wish.faults = 0;
-        wish.failing = None;
+        self.failing = None;
         let fence = u64::try_from(reply[1]).unwrap_or(0);
         match (&asked.errand, reply[0]) {
             (Errand::Mint { valid_until }, minted @ 1..) => {
-                self.won(*valid_until, minted.unsigned_abs(), now);
+                self.won(*valid_until, Tenure::new(minted.unsigned_abs(), now), now);
             }
             (Errand::Take | Errand::Enter, 1) => {
                 let valid_until = asked.sent + trusted(self.lease.ttl);
@@ -291,7 +212,13 @@ impl ServerLock {
                 if self.fencing && fence < PLAUSIBLE && matches!(asked.errand, Errand::Take) {
                     return self.ask(Verb::Mint, Errand::Mint { valid_until }, now);
                 }
-                self.won(valid_until, fence, now);
+                let tenure = match asked.errand {
+                    Errand::Enter => Tenure::granted(fence, now),
+                    Errand::Take | Errand::Mint { .. } | Errand::Extend { .. } => {
+                        Tenure::new(fence, now)
+                    }
+                };
+                self.won(valid_until, tenure, now);
             }
             (Errand::Take, 0) if self.budget.waits() => wish.ask_at = now,
             (Errand::Enter, 0) if self.budget.waits() => {
@@ -309,17 +236,17 @@ impl ServerLock {
     }
 
     /// Ours until `valid_until`, unless that is too soon to be of use.
-    fn won(&mut self, valid_until: Instant, fence: u64, now: Instant) {
+    fn won(&mut self, valid_until: Instant, tenure: Tenure, now: Instant) {
         if now + self.lease.min_validity > valid_until {
             return self.again(now);
         }
-        self.hold(Hold::begin(self.lease.terms.clone(), Some(valid_until), now), fence);
+        self.hold(Hold::begin(self.lease.terms.clone(), Some(valid_until), now), tenure);
     }
 
-    fn hold(&mut self, hold: Hold, fence: u64) {
-        let fence = Some(fence).filter(|_| self.fencing);
+    pub(super) fn hold(&mut self, hold: Hold, tenure: Tenure) {
+        let fence = Some(tenure.fence).filter(|_| self.fencing);
         self.events.push(Event::Acquired { valid_until: hold.valid_until(), fence });
-        self.phase = Phase::Held(Held { hold, wanted: None });
+        self.phase = Phase::Held(Held { hold, tenure, wanted: None });
     }
 
     /// Asks once more with the same token, or gives up what was to be a single try.
@@ -340,8 +267,8 @@ impl ServerLock {
         if !self.budget.waits() {
             return self.fail(LockError::Connection(fault), now);
         }
-        let since = wish.failing.as_ref().map_or(now, |failing| failing.since);
-        wish.failing = Some(Failing { since, last: fault });
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        self.failing = Some(Failing { since, last: fault });
         wish.ask_at = now + self.backoff.rest(wish.faults, &mut self.jitter);
         wish.faults += 1;
     }
@@ -386,21 +313,41 @@ impl ServerLock {
     fn lose(&mut self, reason: LossReason, now: Instant) {
         self.events.push(Event::Lost(reason));
         self.leave(now);
+        if let Phase::Leaving(leaving) = &mut self.phase {
+            leaving.legacy = Legacy::Nothing;
+        }
     }
 
-    /// Gives back whatever may be ours on the server.
-    fn leave(&mut self, now: Instant) {
+    /// Takes back what was not handed out yet.
+    pub(super) fn withdraw(&mut self) {
         while let Some(unsent) = self.requests.pop() {
             if let Some(asked) = self.asked.take_if(|asked| asked.id == unsent.id) {
                 self.untouched(&asked);
             }
         }
-        self.phase = Phase::Leaving(Leaving::new(now));
+    }
+
+    /// Gives back whatever may be ours on the server.
+    fn leave(&mut self, now: Instant) {
+        self.withdraw();
+        let legacy = match &self.phase {
+            Phase::Wanting(wish) => Legacy::Place { ask_at: wish.ask_at },
+            Phase::Held(Held { hold, tenure, .. }) => {
+                Legacy::Hold { valid_until: hold.valid_until(), tenure: *tenure }
+            }
+            Phase::Behind(_) | Phase::Leaving(_) | Phase::Closed => Legacy::Nothing,
+        };
+        self.phase = Phase::Leaving(Leaving::new(legacy, now));
     }
 
     /// Takes every decision. All inputs end here.
-    fn decide(&mut self, now: Instant) {
+    pub(super) fn decide(&mut self, now: Instant) {
         match &mut self.phase {
+            Phase::Behind(give_up_at) if now >= *give_up_at => {
+                self.fail(self.budget.timed_out(), now);
+                self.decide(now);
+            }
+            Phase::Behind(_) => {}
             Phase::Wanting(_) => self.decide_wanting(now),
             Phase::Held(_) => self.decide_held(now),
             Phase::Leaving(_) => self.decide_leaving(now),
@@ -410,17 +357,17 @@ impl ServerLock {
 
     fn decide_wanting(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
-        let hopeless = |failing: &mut Failing| now >= failing.since + FAILING_FOR;
+        let failing = self.failing.as_ref();
         if now >= wish.give_up_at {
             let unheard = self.asked.as_ref().is_some_and(|asked| now >= asked.sent + SILENCE);
             let silence = || Fault::unknown("the server did not answer in time");
-            let fault = wish.failing.take().map(|failing| failing.last);
+            let fault = failing.map(|failing| failing.last.clone());
             let fault = fault.or_else(|| unheard.then(silence));
             let error = fault.map_or_else(|| self.budget.timed_out(), LockError::Connection);
             self.fail(error, now);
             self.decide(now);
-        } else if let Some(failing) = wish.failing.take_if(hopeless) {
-            self.fail(LockError::Connection(failing.last), now);
+        } else if let Some(failing) = failing.filter(|failing| now >= failing.ends_hope()) {
+            self.fail(LockError::Connection(failing.last.clone()), now);
             self.decide(now);
         } else if self.asked.is_none() && now >= wish.ask_at {
             self.enter(now);
@@ -473,6 +420,23 @@ impl Machine for ServerLock {
     type Command = Command;
     type Reply = Reply;
     type Message = Message;
+    type Cohort = Cohort;
+
+    fn cohort(&self) -> Option<Cohort> {
+        self.leads.then(|| Cohort::new(&self.keys, &self.lease))
+    }
+
+    fn stand_behind(&mut self) {
+        self.wait_behind();
+    }
+
+    fn follow(&mut self, before: &mut Self, now: Instant) -> bool {
+        self.take_over(before, now)
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving(_) | Phase::Closed)
+    }
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.requests.pop()
@@ -484,8 +448,12 @@ impl Machine for ServerLock {
 
     fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
+            Phase::Behind(give_up_at) => {
+                let budget = Deadline::new(*give_up_at, Timer::Budget);
+                Some(budget).filter(|budget| budget.at < Instant::FAR_FUTURE)
+            }
             Phase::Wanting(wish) => {
-                let hopeless = wish.failing.as_ref().map(|failing| failing.since + FAILING_FOR);
+                let hopeless = self.failing.as_ref().map(Failing::ends_hope);
                 let ends = hopeless.map_or(wish.give_up_at, |at| at.min(wish.give_up_at));
                 let ask = (self.asked.is_none()).then(|| Deadline::new(wish.ask_at, Timer::Retry));
                 let budget = Deadline::new(ends, Timer::Budget);
@@ -505,7 +473,7 @@ impl Machine for ServerLock {
     fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {
         let released = match &mut self.phase {
             Phase::Leaving(leaving) => leaving.answered(id, &reply, now),
-            Phase::Wanting(_) | Phase::Held(_) | Phase::Closed => false,
+            Phase::Behind(_) | Phase::Wanting(_) | Phase::Held(_) | Phase::Closed => false,
         };
         if !released && let Some(asked) = self.asked.take_if(|asked| asked.id == id) {
             self.answered(asked, reply, now);
@@ -532,13 +500,14 @@ impl Machine for ServerLock {
                 match valid_until.filter(|until| now < *until && now < wish.give_up_at) {
                     Some(until) => {
                         let terms = self.lease.terms.clone();
-                        self.hold(Hold::begin_claim(terms, until, now), message.fence);
+                        let tenure = Tenure::granted(message.fence, now);
+                        self.hold(Hold::begin_claim(terms, until, now), tenure);
                     }
                     None => wish.ask_at = now,
                 }
             }
             Phase::Leaving(leaving) => leaving.ask_again(now),
-            Phase::Held(_) | Phase::Closed => {}
+            Phase::Behind(_) | Phase::Held(_) | Phase::Closed => {}
         }
         self.decide(now);
     }
@@ -561,7 +530,7 @@ impl Machine for ServerLock {
 
     fn release(&mut self, now: Instant) {
         match self.phase {
-            Phase::Wanting(_) | Phase::Held(_) => self.leave(now),
+            Phase::Behind(_) | Phase::Wanting(_) | Phase::Held(_) => self.leave(now),
             Phase::Leaving(_) | Phase::Closed => {}
         }
         self.decide(now);

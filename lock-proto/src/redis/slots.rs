@@ -5,6 +5,7 @@ mod parts;
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::time::Duration;
 
 use self::parts::{Maker, News, Parts, Role, State};
@@ -276,6 +277,7 @@ impl Machine for Slots {
     type Command = Command;
     type Reply = Reply;
     type Message = Message;
+    type Cohort = Infallible;
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
         self.parts.poll_request()

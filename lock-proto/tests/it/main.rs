@@ -12,6 +12,7 @@ mod memory_timelines;
 mod names;
 mod options;
 mod records;
+mod redis_cohort;
 mod redis_doctor;
 mod redis_keys;
 mod redis_leaving;

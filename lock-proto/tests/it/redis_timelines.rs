@@ -86,12 +86,12 @@ fn a_waiter_asks_once_a_second_and_is_let_in_by_a_message() {
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-            909.281  queued=29000/0
-            1209.281 grant=7/2    [acquired until 3.877s with fence 7], extend to 30s
-            1209.281 yes          [extended until Some(30.907s)]
-            1209.281 release      leave
-            1209.281 yes          [closed]
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+            1136.601 queued=29000/0
+            1436.601 grant=7/2    [acquired until 4.104s with fence 7], extend to 30s
+            1436.601 yes          [extended until Some(31.134s)]
+            1436.601 release      leave
+            1436.601 yes          [closed]
         "#]],
     );
 }
@@ -117,11 +117,11 @@ fn a_waiter_further_back_leaves_that_to_the_head() {
         mutex(within_ten_seconds()),
         "busy queued=120/1 next",
         expect![[r#"
-        0.000    start        take for 30s
-        0.000    busy         enter Exclusive for 30s, wait, stamp 1
-        0.000    queued=120/1
-        909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-    "#]],
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=120/1
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+        "#]],
     );
 }
 
@@ -131,11 +131,11 @@ fn a_lock_without_an_end_is_not_asked_for_without_end() {
         mutex(within_ten_seconds()),
         "busy queued=0/0 next",
         expect![[r#"
-        0.000    start        take for 30s
-        0.000    busy         enter Exclusive for 30s, wait, stamp 1
-        0.000    queued=0/0
-        909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-    "#]],
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=0/0
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+        "#]],
     );
 }
 
@@ -150,13 +150,13 @@ fn a_message_of_an_old_refresh_is_no_grant() {
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-            909.281  queued=29000/0
-            1854.051 Retry        enter Exclusive for 30s, wait, stamp 3
-            1854.051 queued=28000/0
-            2786.812 Retry        enter Exclusive for 30s, wait, stamp 4
-            3386.812 grant=7/1
-            3386.812 queued=1/0
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+            1136.601 queued=29000/0
+            2317.564 Retry        enter Exclusive for 30s, wait, stamp 3
+            2317.564 queued=28000/0
+            3483.515 Retry        enter Exclusive for 30s, wait, stamp 4
+            4083.515 grant=7/1
+            4083.515 queued=1/0
         "#]],
     );
 }
@@ -184,10 +184,10 @@ fn a_refresh_that_the_grant_overtook_does_not_end_the_hold() {
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-            909.281  grant=7/1    [acquired until 2.968s with fence 7]
-            909.281  queued=10/0  extend to 30s
-            909.281  yes          [extended until Some(30.607s)]
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+            1136.601 grant=7/1    [acquired until 2.968s with fence 7]
+            1136.601 queued=10/0  extend to 30s
+            1136.601 yes          [extended until Some(30.834s)]
         "#]],
     );
 }
@@ -201,9 +201,9 @@ fn a_refresh_that_says_yes_to_a_holder_is_a_lease_and_no_new_fence() {
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            909.281  Retry        enter Exclusive for 30s, wait, stamp 2
-            909.281  grant=7/1    [acquired until 2.968s with fence 7]
-            909.281  yes=99       [extended until Some(30.607s)]
+            1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
+            1136.601 grant=7/1    [acquired until 2.968s with fence 7]
+            1136.601 yes=99       [extended until Some(30.834s)]
         "#]],
     );
 }

@@ -18,14 +18,15 @@ const LOCKS: usize = 10_000;
 /// Who was served, in order, with the fences.
 type Order = Arc<Mutex<Vec<(usize, u64)>>>;
 
-/// Puts a crowd in the queue of `lock`, one behind the other; each notes when it was let in, and
-/// leaves.
+/// Puts a crowd in the server's queue of `lock`, where each has a place since it has a name; each
+/// notes when it was let in, and leaves.
 fn crowd(lock: &Lock, size: usize) -> (JoinSet<()>, Order) {
     let (mut crowd, order) = (JoinSet::new(), Order::default());
     for number in 0..size {
         let (lock, order) = (lock.clone(), Arc::clone(&order));
         let mut turn = Box::pin(async move {
-            let held = lock.acquire(None).await.unwrap();
+            let options = AcquireOptions::new().with_owner(&format!("number {number}"));
+            let held = lock.acquire_with(options).await.unwrap();
             order.lock().unwrap().push((number, held.fence().unwrap()));
             held.release().await.unwrap();
         });
@@ -90,6 +91,40 @@ async fn a_hand_over_is_a_release_a_message_and_a_claim() {
         }
         assert!(attempt < 20, "the machine is too slow for this test");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_tasks_of_one_process_trouble_the_server_like_one() {
+    let server = Server::start();
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let held = there.create_lock("orders").acquire(LONG).await.unwrap();
+    let lock = here.create_lock("orders");
+    let order = Order::default();
+    let mut tasks = JoinSet::new();
+    for number in 0..CROWD {
+        let (lock, order) = (lock.clone(), Arc::clone(&order));
+        let mut turn = Box::pin(async move {
+            let held = lock.acquire(None).await.unwrap();
+            order.lock().unwrap().push((number, held.fence().unwrap()));
+            held.release().await.unwrap();
+        });
+        assert!(poll_once(&mut turn).await.is_none());
+        tasks.spawn(turn);
+    }
+    super::until_waiting(&server, "orders", 1).await;
+    assert_eq!(lock.info().await.unwrap().waiters, Some(CROWD));
+    let listed = here.list().await.unwrap();
+    assert_eq!(listed[0].waiters, Some(CROWD));
+    server.reset_statistics();
+    held.release().await.unwrap();
+    tasks.join_all().await;
+    check_order(&order, CROWD);
+    let sent = server.commands_sent();
+    // One grant is for as many as it has fences, unless the machine is so slow that time is up.
+    assert!(count(&sent, "evalsha") < CROWD, "{sent:?}");
+    assert_eq!(count(&sent, "publish"), 1, "{sent:?}");
+    here.close().await;
+    assert_eq!(keys_left(&server), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

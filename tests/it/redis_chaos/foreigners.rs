@@ -90,9 +90,9 @@ async fn our_lock_keeps_others_out_and_they_can_not_give_it_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_never_get_in_while_we_hand_a_lock_on() {
     let server = Server::start();
-    let provider = provider(&server).await;
-    let held = provider.create_lock("orders").acquire(LONG).await.unwrap();
-    let next = waiting(provider.create_lock("orders"));
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let held = there.create_lock("orders").acquire(LONG).await.unwrap();
+    let next = waiting(here.create_lock("orders"));
     super::until_waiting(&server, "orders", 1).await;
     let release = tokio::spawn(held.release());
     while !next.is_finished() {

@@ -4,6 +4,8 @@ mod ballots;
 
 use std::sync::Arc;
 
+use lock_proto::redis::FENCES;
+
 use super::keyspace::{Answered, Keyspace, Score};
 use super::{Answer, Words};
 
@@ -69,7 +71,7 @@ impl<'a> Lock<'a> {
         if ours {
             self.forget(token)?;
             self.claim_ttl(token, shared, ttl)?;
-            return Ok(Answer::numbers([1, self.mint()?, 0]));
+            return Ok(Answer::numbers([1, self.mint(shared)?, 0]));
         }
         let line = if shared { self.queue } else { self.writers };
         self.enqueue(line, token, stamp, claim, live, inbox)?;
@@ -130,7 +132,7 @@ impl<'a> Lock<'a> {
     /// `mint.lua`
     pub(super) fn mint_for(&mut self, args: &[String]) -> Answered<Vec<Answer>> {
         let ours = self.keys.get(self.lock)?.as_deref() == Some(Words::new(args).text());
-        Ok(Answer::numbers([if ours { self.mint()? } else { 0 }]))
+        Ok(Answer::numbers([if ours { mint(self.keys, self.fence, 1)? } else { 0 }]))
     }
 
     /// `info.lua`
@@ -151,8 +153,9 @@ impl<'a> Lock<'a> {
         Ok(answer)
     }
 
-    fn mint(&mut self) -> Answered<i64> {
-        mint(self.keys, self.fence)
+    /// Whoever holds it alone has numbers to pass on.
+    fn mint(&mut self, shared: bool) -> Answered<i64> {
+        mint(self.keys, self.fence, if shared { 1 } else { FENCES.into() })
     }
 
     fn prolong(&mut self, key: &str, ttl: i64) {
@@ -246,7 +249,7 @@ impl<'a> Lock<'a> {
         told: Option<&str>,
     ) -> Answered<Option<i64>> {
         let (token, claim) = (&*waiter.token, waiter.claim);
-        let fence = self.mint()?;
+        let fence = self.mint(shared)?;
         self.forget(token)?;
         if shared {
             let ends = Score::whole(self.keys.now_ms() + claim);
@@ -310,10 +313,11 @@ pub(super) fn counter(keys: &Keyspace, fence: &str) -> Answered<i64> {
     Ok(keys.get(fence)?.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// A number above every one before it, and no less than the server's microseconds.
-pub(super) fn mint(keys: &mut Keyspace, fence: &str) -> Answered<i64> {
+/// The first of `count` numbers above every one before them, and no less than the server's
+/// microseconds.
+pub(super) fn mint(keys: &mut Keyspace, fence: &str, count: i64) -> Answered<i64> {
     let number = (counter(keys, fence)? + 1).max(keys.now_us());
-    keys.set(fence, &number.to_string(), None);
+    keys.set(fence, &(number + count - 1).to_string(), None);
     Ok(number)
 }
 

@@ -51,7 +51,7 @@ impl<'a> Semaphore<'a> {
         if self.keys.zscore(self.permits, token)?.is_some() {
             self.forget(token)?;
             self.lease(token, permits, ttl)?;
-            return Ok(Answer::numbers([1, mint(self.keys, self.fence)?, 0]));
+            return Ok(Answer::numbers([1, mint(self.keys, self.fence, 1)?, 0]));
         }
         let stamp = later_stamp(self.keys, self.waiting, token, stamp)?;
         let until = nearest_ms(self.keys.now_us() + live * 1000);
@@ -166,7 +166,7 @@ impl<'a> Semaphore<'a> {
             && self.keys.zcard(self.permits)? + taker.count <= taker.limit
         {
             let token = &*taker.token;
-            let minted = mint(self.keys, self.fence)?;
+            let minted = mint(self.keys, self.fence, 1)?;
             self.forget(token)?;
             self.lease(token, taker.count, taker.claim)?;
             if caller == Some(token) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use lock_proto::redis::{Command, Reply, ServerLock, Side};
-use lock_proto::{Event, Fault, Hub, Instant, LockId, LossReason, RequestId};
+use lock_proto::{Event, Fault, Hub, Instant, LockId, LossReason, RequestId, Succession};
 
 use super::World;
 
@@ -101,6 +101,9 @@ impl Client {
 impl World<'_> {
     /// Takes what a client's locks say.
     pub(super) fn settle(&mut self, client: usize) {
+        while let Some(succession) = self.clients[client].hub.poll_succession() {
+            self.succeed(client, succession);
+        }
         let locks: Vec<LockId> = self.clients[client].hub.locks().collect();
         for lock in locks {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
@@ -114,6 +117,23 @@ impl World<'_> {
                 process.sent.push_back(Flight { client, lock, id: request.id, command });
             }
         }
+    }
+
+    /// What comes for a lock that has left is now for the one that followed it.
+    fn succeed(&mut self, client: usize, succession: Succession) {
+        let Succession { before, lock, inherits, .. } = succession;
+        self.trace.note(|| format!("{lock:?} of {client} follows {before:?}: {inherits}"));
+        if !inherits {
+            return;
+        }
+        self.sightings.saw("a lock was passed on within its process");
+        let hub = &mut self.clients[client].hub;
+        let left = hub.attachment(before).expect("it is there").clone();
+        let heir = hub.attachment(lock).expect("it is there");
+        let unused = std::mem::replace(&mut heir.token, left.token);
+        // A lock that is passed on came from the server when the one before acquired it.
+        heir.over_before = heir.over_before.min(left.over_before);
+        hub.attachment(before).expect("it is there").token = unused;
     }
 
     fn believe(&mut self, client: usize, lock: LockId, event: &Event) {

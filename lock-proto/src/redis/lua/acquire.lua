@@ -27,7 +27,7 @@ local from, holder = state()
 if holder == token or (from == 'shared' and redis.call('ZSCORE', READERS, token)) then
   forget(token)
   claim_ttl()
-  return {1, mint(), 0}
+  return {1, mint(side == 'x' and FENCES or 1), 0}
 end
 
 local line = side == 'x' and WRITERS or QUEUE

@@ -12,6 +12,9 @@
 local LOCK, FENCE, WAITING, WRITERS, QUEUE, READERS = unpack(KEYS)
 local SHARED = 'readers'
 local KEEP_MS = 60000
+-- How many numbers are minted for one that holds it alone: the first is its own, and the others for
+-- those of its process to whom it passes the lock on.
+local FENCES = 32
 
 local clock
 
@@ -31,11 +34,11 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- A number that is greater than every one before it, as long as the clock does not go back across
--- a loss of the counter.
-local function mint()
+-- The first of some numbers that are greater than every one before them, as long as the clock does
+-- not go back across a loss of the counter.
+local function mint(count)
   local fence = math.max((tonumber(redis.call('GET', FENCE)) or 0) + 1, now_us())
-  redis.call('SET', FENCE, text(fence))
+  redis.call('SET', FENCE, text(fence + count - 1))
   return fence
 end
 
@@ -114,7 +117,7 @@ end
 
 -- Lets one waiter in for as long as it claimed, and tells it.
 local function grant(waiter, shared, told)
-  local fence = mint()
+  local fence = mint(shared and 1 or FENCES)
   forget(waiter.token)
   if shared then
     redis.call('ZADD', READERS, text(now_ms() + waiter.claim), waiter.token)

@@ -6,4 +6,4 @@
 if redis.call('GET', LOCK) ~= ARGV[1] then
   return {0}
 end
-return {mint()}
+return {mint(1)}
