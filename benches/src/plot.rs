@@ -7,7 +7,7 @@ use std::path::Path;
 use svg::Document;
 use svg::node::element::{Rectangle, Style, Text, Title};
 
-use crate::metric::Better;
+use crate::metric::{Better, rounded};
 use crate::round::{Outcome, Row};
 
 const WIDTH: f64 = 760.0;
@@ -85,7 +85,11 @@ fn caption(rows: &[&Row], scale: &Scale) -> String {
 
 fn figure(row: &Row) -> String {
     let value = row.metric.show(row.value);
-    if row.subject == row.reference { value } else { format!("{value} · {:.2}×", row.ratio) }
+    if row.subject == row.reference {
+        value
+    } else {
+        format!("{value} · {}×", rounded(row.ratio))
+    }
 }
 
 fn class(row: &Row) -> &'static str {

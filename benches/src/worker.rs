@@ -19,6 +19,9 @@ use crate::subjects::redis_peers::{AsyncRedisLock, DistributedLock, Rslock};
 use crate::turns::Turn;
 use crate::workload::{Crowd, Lockable, take_turns};
 
+/// Itself, also when it was built anew meanwhile.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 const KEY: &str = "orders";
 
 /// Whose lock a worker takes.
@@ -91,8 +94,7 @@ struct Worker {
 impl Worker {
     fn start(kind: Kind, url: &str, crowd: Crowd) -> Self {
         let kind = kind.to_possible_value().expect("no kind is skipped");
-        let program = std::env::current_exe().expect("the bench is a file");
-        let mut command = Command::new(program);
+        let mut command = Command::new(THIS_PROGRAM);
         command.args(["worker", kind.get_name(), url]);
         command.arg(crowd.hold.as_micros().to_string());
         command.arg(crowd.think.as_micros().to_string());

@@ -53,7 +53,7 @@ pub fn one_file(bench: &Bench) -> Scenario<'_> {
     let distributed: Vec<_> = (0..WAITERS).map(|_| distributed()).collect();
     let executor = bench.tokio();
     let about = "one file, 8 waiters, held for 1 ms; the floor is threads in a blocking flock";
-    let scenario = Scenario::new("file-8-waiters", about, bench.pick(9, 3))
+    let scenario = Scenario::new("file-8-waiters", about, bench.pick(7, 3))
         .with(FLOOR, move || {
             let _ = &directory;
             sample(&crowd_blocking(bench.runtime(), &floor, pace))

@@ -21,6 +21,7 @@ use crate::metric::Metric;
 use crate::round::{Sample, Scenario};
 use crate::servers::traffic::Traffic;
 use crate::subjects::{TOKIO, ours};
+use crate::worker::THIS_PROGRAM;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CADENCE: Duration = Duration::from_secs(10);
@@ -144,8 +145,7 @@ struct Holder {
 
 impl Holder {
     fn start(url: &str, count: usize) -> Self {
-        let program = std::env::current_exe().expect("the bench is a file");
-        let mut command = Command::new(program);
+        let mut command = Command::new(THIS_PROGRAM);
         command.args(["hold", url, &count.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the bench can be started again");

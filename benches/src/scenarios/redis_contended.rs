@@ -42,7 +42,7 @@ pub fn tasks(bench: &Bench) -> Scenario<'_> {
     });
     let (executor, pace) = (bench.tokio(), at_once(bench.span(400, 80)));
     let about = "one Redis server, 8 tasks of one process, one key; the floor hands a token on";
-    let scenario = Scenario::new("redis-8-tasks", about, bench.pick(15, 9))
+    let scenario = Scenario::new("redis-8-tasks", about, bench.pick(11, 9))
         .with(FLOOR, move || {
             let _ = &server;
             of_tasks(&hand_offs.take_turns(executor, pace))
@@ -76,7 +76,7 @@ pub fn clients(bench: &Bench) -> Scenario<'_> {
 /// Eight processes that want it again at once.
 pub fn many_processes(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 processes, one key; the floor hands a token on";
-    let scenario = Scenario::new("redis-8-processes", about, bench.pick(9, 5));
+    let scenario = Scenario::new("redis-8-processes", about, bench.pick(7, 5));
     let pace = at_once(bench.span(1000, 300));
     with_processes(bench, scenario, (FLOOR, Kind::HandOff), pace, hand_over)
 }
@@ -84,7 +84,7 @@ pub fn many_processes(bench: &Bench) -> Scenario<'_> {
 /// Eight processes that keep it for a while, and do something else in between.
 pub fn many_holders(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 processes, one key, held for 2 ms; beside SET NX every 10 ms";
-    let scenario = Scenario::new("redis-8-processes-hold", about, bench.pick(7, 3));
+    let scenario = Scenario::new("redis-8-processes-hold", about, bench.pick(5, 3));
     let pace = Crowd {
         hold: Duration::from_millis(2),
         think: Duration::from_millis(1),

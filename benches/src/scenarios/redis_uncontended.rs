@@ -62,7 +62,7 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     });
     let (executor, span) = (bench.tokio(), bench.span(150, 50));
     let about = "one Redis server, 64 tasks, a key for each";
-    Scenario::new("redis-64-keys", about, bench.pick(41, 9))
+    Scenario::new("redis-64-keys", about, bench.pick(25, 9))
         .with(FLOOR, move || {
             let _ = &server;
             side_by_side(executor, &floor, span)

@@ -37,7 +37,7 @@ pub fn permits(bench: &Bench) -> Scenario<'_> {
         span: bench.span(1500, 600),
     };
     let about = "one Redis server, 5 permits, 32 tasks, held for 2 ms; the floor asks every 10 ms";
-    let scenario = Scenario::new("redis-semaphore", about, bench.pick(9, 3))
+    let scenario = Scenario::new("redis-semaphore", about, bench.pick(7, 3))
         .with(POLLING, move || {
             let _ = &server;
             turns::of_shared(&crowd(executor, &vec![Arc::clone(&floor); TASKS], pace))
