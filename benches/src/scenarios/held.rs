@@ -8,6 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::slice;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -41,20 +42,22 @@ pub fn a_hundred_thousand(bench: &Bench) -> Scenario<'_> {
 }
 
 fn scenario<'b>(bench: &'b Bench, scenario: Scenario<'b>, count: usize) -> Scenario<'b> {
-    // Renewals come in the order of the acquisitions; a whole period sees each of them once.
+    // Renewals come as close together as the acquisitions did: a window must not end among them.
+    let settle = bench.pick(CADENCE / 2, Duration::ZERO);
     let span = bench.pick(2 * CADENCE, CADENCE);
-    scenario.with(TOKIO, move || measure(count, span))
+    scenario.with(TOKIO, move || measure(count, settle, span))
 }
 
-fn measure(count: usize, span: Duration) -> Sample {
+fn measure(count: usize, settle: Duration, span: Duration) -> Sample {
     let server = Server::start();
     let mut holder = Holder::start(&server.url(), count);
     let before = holder.state();
     let held = holder.state();
+    thread::sleep(settle);
     let traffic = Traffic::count(&server);
     let started = Instant::now();
     let at_start = holder.state();
-    std::thread::sleep(span);
+    thread::sleep(span);
     let at_end = holder.state();
     let seconds = started.elapsed().as_secs_f64();
     let memory = held.resident.saturating_sub(before.resident) as f64 / count as f64;
