@@ -8,8 +8,11 @@ use crate::{Deadline, Instant, LossReason, Timer};
 const RETRIES: u32 = 4;
 /// But not sooner than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// A claim is short, and is asked for again as soon as this.
+/// Whoever was handed a lock claims its full length after this, if it is still held, and again
+/// after each time that it failed: most holds are over sooner and need not.
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
+/// But after such a part of what is left of a claim that was long on its way.
+const CLAIM_PART: u32 = 4;
 
 /// What was agreed about a hold, from [`AcquireOptions::terms`](crate::AcquireOptions::terms).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +66,11 @@ impl Hold {
     }
 
     /// A hold that was handed over at `now`, until `valid_until`: the full lease is to be claimed
-    /// at once, which no limit on renewals forbids.
+    /// soon, which no limit on renewals forbids.
     pub(crate) fn begin_claim(terms: Terms, valid_until: Instant, now: Instant) -> Self {
         let mut hold = Self::begin(terms, Some(valid_until), now);
         hold.claiming = true;
-        hold.renew_at = Some(now);
+        hold.renew_at = Some(now + CLAIM_PAUSE.min(valid_until.since(now) / CLAIM_PART));
         hold.keep_within_lease();
         hold
     }

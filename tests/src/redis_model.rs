@@ -128,6 +128,10 @@ impl Store {
                 _ => panic!("no model of {name}"),
             };
         }
+        if name == "give_back" {
+            let [lock, waiting] = names else { panic!("two keys, not {names:?}") };
+            return locks::give_back(&mut self.keys, lock, waiting, &args[0]);
+        }
         let gone = names.get(6).map(String::as_str);
         let mut lock = Lock::new(&mut self.keys, names);
         match name {

@@ -59,6 +59,8 @@ pub enum Verb {
     },
     /// `mint.lua`: the fencing token of a mutex that is held without one.
     Mint,
+    /// `give_back.lua`: a mutex that was never waited for, unless somebody else waits for it.
+    GiveBack,
     /// `release.lua` or `permits_release.lua`.
     Leave {
         /// How much of the lock.
@@ -177,12 +179,12 @@ pub struct Script {
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $($common:literal),+ + $file:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = [$($common:literal),*] $file:literal;)*) => {
         $($(#[$doc])*
         pub(super) static $name: Script = Script {
             name: $file,
             source: concat!(
-                $(include_str!(concat!("lua/", $common, ".lua")),)+
+                $(include_str!(concat!("lua/", $common, ".lua")),)*
                 include_str!(concat!("lua/", $file, ".lua")),
             ),
         };)*
@@ -194,29 +196,31 @@ macro_rules! scripts {
 
 scripts! {
     /// Takes a mutex or one side of a reader-writer lock.
-    ACQUIRE = "common" + "acquire";
+    ACQUIRE = ["common"] "acquire";
     /// Prolongs a mutex or one side of a reader-writer lock.
-    EXTEND = "common" + "extend";
+    EXTEND = ["common"] "extend";
     /// Gives a mutex or one side of a reader-writer lock back.
-    RELEASE = "release_plain", "common" + "release";
+    RELEASE = ["common"] "release";
+    /// Gives a mutex back that nobody waits for.
+    GIVE_BACK = [] "give_back";
     /// Mints a fencing token.
-    MINT = "common" + "mint";
+    MINT = ["common"] "mint";
     /// Says who holds a mutex or a reader-writer lock.
-    INFO = "common" + "info";
+    INFO = ["common"] "info";
     /// Takes permits.
-    PERMITS_ACQUIRE = "permits_common" + "permits_acquire";
+    PERMITS_ACQUIRE = ["permits_common"] "permits_acquire";
     /// Prolongs permits.
-    PERMITS_EXTEND = "permits_common" + "permits_extend";
+    PERMITS_EXTEND = ["permits_common"] "permits_extend";
     /// Gives permits back.
-    PERMITS_RELEASE = "permits_common" + "permits_release";
+    PERMITS_RELEASE = ["permits_common"] "permits_release";
     /// Says who holds permits.
-    PERMITS_INFO = "permits_common" + "permits_info";
+    PERMITS_INFO = ["permits_common"] "permits_info";
     /// Asks one of several servers for its vote.
-    VOTE = "common", "vote_common" + "vote";
+    VOTE = ["common", "vote_common"] "vote";
     /// Prolongs or takes on one of several servers what is held.
-    VOTE_KEEP = "common", "vote_common" + "vote_keep";
+    VOTE_KEEP = ["common", "vote_common"] "vote_keep";
     /// Gives a vote back.
-    VOTE_YIELD = "common", "vote_common" + "vote_yield";
+    VOTE_YIELD = ["common", "vote_common"] "vote_yield";
 }
 
 /// The words of one script call.
@@ -251,6 +255,7 @@ impl Command {
             Verb::Take { .. } | Verb::Enter { .. } | Verb::Vote { .. } | Verb::Keep { .. } => true,
             Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. }
             | Verb::StepBack { .. }
             | Verb::Quit { .. } => false,

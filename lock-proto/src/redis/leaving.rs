@@ -27,12 +27,15 @@ pub(super) struct Leaving {
     confirmed: bool,
     repeated: bool,
     refused: bool,
+    /// Whether nobody is known to wait.
+    plain: bool,
     pub(super) legacy: Legacy,
 }
 
 impl Leaving {
     pub(super) fn new(legacy: Legacy, now: Instant) -> Self {
         Self {
+            plain: true,
             legacy,
             asked: None,
             ask_at: now,
@@ -79,6 +82,11 @@ impl Leaving {
         (overtaken || dirty == Dirt::Doubtful).then_some(ARRIVES_WITHIN)
     }
 
+    /// Whether the lock may be given back without a look at who is next.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// The release was asked for.
     pub(super) fn asked(&mut self, id: RequestId) {
         self.asked = Some(id);
@@ -95,6 +103,10 @@ impl Leaving {
             return false;
         }
         match reply {
+            Ok([2, ..]) if self.plain => {
+                self.plain = false;
+                self.ask_at = now;
+            }
             Ok(_) => self.confirmed = true,
             Err(fault) if fault.kind() == FaultKind::Refused => self.refused = true,
             Err(_) => {

@@ -19,6 +19,11 @@ impl Refreshes {
         Self { next: 1, sent: [Instant::ZERO; KEPT] }
     }
 
+    /// Whether there has been none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == 1
+    }
+
     /// The stamp of the refresh that is handed out at `now`.
     pub(super) fn stamp(&mut self, now: Instant) -> u64 {
         let stamp = self.next;

@@ -406,7 +406,13 @@ impl ServerLock {
             self.phase = Phase::Closed;
         } else if let Some(within) = leaving.due(now) {
             let refuse_for = Leaving::refuse_for(self.dirty, overtaken);
-            let verb = Verb::Leave { side: self.side, refuse_for };
+            // Whoever has never stood in the queue has no place in it to give up.
+            let plain = leaving.is_plain() && refuse_for.is_none() && self.refreshes.is_empty();
+            let verb = if plain && self.side == Side::Exclusive {
+                Verb::GiveBack
+            } else {
+                Verb::Leave { side: self.side, refuse_for }
+            };
             let request = self.ids.next(Command::new(0, &self.keys, &self.token, verb), within);
             leaving.asked(request.id);
             self.requests.push(request);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::call::{
-    ACQUIRE, CLAIM, Command, EXTEND, LIVENESS, MINT, PERMITS_ACQUIRE, PERMITS_EXTEND,
+    ACQUIRE, CLAIM, Command, EXTEND, GIVE_BACK, LIVENESS, MINT, PERMITS_ACQUIRE, PERMITS_EXTEND,
     PERMITS_RELEASE, RELEASE, Script, ScriptCall, Side, VOTE, VOTE_KEEP, VOTE_YIELD, Verb,
 };
 
@@ -67,6 +67,10 @@ impl Command {
                 words.number(millis(ttl));
             }
             Verb::Mint => self.begin(&MINT, Side::Exclusive, false, 1, words),
+            Verb::GiveBack => {
+                words.begin(&GIVE_BACK, &[self.keys.lock(), self.keys.waiting()], 1);
+                words.text(self.token.as_str());
+            }
             Verb::Leave { side, refuse_for } => {
                 if let Side::Permits { count, .. } = side {
                     self.begin(&PERMITS_RELEASE, side, refuse_for.is_some(), 3, words);
@@ -89,6 +93,7 @@ impl Command {
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. } => {}
             Verb::Vote { side, ballot, ttl, wait, came } => {
                 self.begin(&VOTE, side, true, 8, words);

@@ -26,7 +26,7 @@ fn a_lock_that_came_by_plain_commands_has_no_second_fence_and_goes_back() {
     let mut process = Process::new();
     let (first, second) = process.held_and_wanted();
     process.hub.release(first, at(5));
-    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::Leave { .. }));
+    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::GiveBack));
     assert!(matches!(process.ask(second).unwrap().command.verb, Verb::Enter { wait: true, .. }));
 }
 
@@ -127,6 +127,7 @@ fn a_place_in_the_server_s_queue_is_passed_on_with_its_message() {
     // R11: the grant is dated by the refresh that the first had handed out.
     process.hub.message(second, Message { fence: FENCE, stamp: 1 }, at(400));
     assert!(matches!(process.hear(second)[..], [Event::Acquired { fence: Some(FENCE), .. }]));
+    assert_eq!(process.hub.poll_due(at(500)), Some(second));
     let claim = process.ask(second).unwrap().command;
     assert!(matches!(claim.verb, Verb::Extend { .. }));
     assert_eq!(claim.token, entered.command.token);
@@ -162,7 +163,7 @@ fn who_stands_behind_gives_up_at_its_time_and_leaves_the_line() {
     assert_eq!(*waited, ms(300));
     assert_eq!(process.behind(), 1);
     process.hub.release(first, at(400));
-    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::Leave { .. }));
+    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::GiveBack));
     assert!(matches!(process.ask(third).unwrap().command.verb, Verb::Enter { .. }));
 }
 
@@ -218,7 +219,7 @@ fn when_they_are_disbanded_nobody_asks_any_more() {
     process.hub.disband();
     process.hub.release(first, at(5));
     process.hub.release(second, at(5));
-    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::Leave { .. }));
+    assert!(matches!(process.ask(first).unwrap().command.verb, Verb::GiveBack));
     assert!(matches!(process.hear(second)[..], [Event::Closed { clean: true }]));
 }
 

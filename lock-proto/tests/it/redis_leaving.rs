@@ -29,12 +29,12 @@ fn a_yes_that_comes_after_the_release_is_released_again() {
         mutex(within_ten_seconds()),
         "release no! set yes",
         expect![[r#"
-        0.000    start        take for 30s
-        0.000    release      leave, refused for 10s
-        0.000    no!
-        0.000    set          leave
-        0.000    yes          [closed]
-    "#]],
+            0.000    start        take for 30s
+            0.000    release      leave, refused for 10s
+            0.000    no!
+            0.000    set          give back
+            0.000    yes          [closed]
+        "#]],
     );
 }
 
@@ -75,11 +75,11 @@ fn a_release_that_fails_is_tried_again_for_a_while() {
         expect![[r#"
             0.000    start        take for 30s
             0.000    set          [acquired until 29.698s with fence 1700000000000000]
-            0.000    release      leave
+            0.000    release      give back
             0.000    unknown
-            50.000   Retry        leave
+            50.000   Retry        give back
             50.000   not-sent
-            150.000  Retry        leave
+            150.000  Retry        give back
             150.000  yes          [closed]
         "#]],
     );
@@ -91,11 +91,11 @@ fn a_release_without_any_answer_is_given_up() {
         mutex(AcquireOptions::new()),
         "set release next",
         expect![[r#"
-        0.000    start        take for 30s
-        0.000    set          [acquired until 29.698s with fence 1700000000000000]
-        0.000    release      leave
-        5000.000 Retry        [closed, not clean]
-    "#]],
+            0.000    start        take for 30s
+            0.000    set          [acquired until 29.698s with fence 1700000000000000]
+            0.000    release      give back
+            5000.000 Retry        [closed, not clean]
+        "#]],
     );
 }
 

@@ -17,11 +17,11 @@ fn an_uncontended_mutex_costs_two_questions() {
         mutex(AcquireOptions::new()),
         "+1ms set +5ms release yes",
         expect![[r#"
-        0.000    start        take for 30s
-        1.000    set          [acquired until 29.698s with fence 1700000000000000]
-        6.000    release      leave
-        6.000    yes          [closed]
-    "#]],
+            0.000    start        take for 30s
+            1.000    set          [acquired until 29.698s with fence 1700000000000000]
+            6.000    release      give back
+            6.000    yes          [closed]
+        "#]],
     );
 }
 
@@ -57,10 +57,10 @@ fn a_single_try_that_came_too_late_is_given_back() {
         mutex(one_try()),
         "+2800ms set yes",
         expect![[r#"
-        0.000    start        take for 30s
-        2800.000 set          [timed out after 0ns], leave
-        2800.000 yes          [closed]
-    "#]],
+            0.000    start        take for 30s
+            2800.000 set          [timed out after 0ns], give back
+            2800.000 yes          [closed]
+        "#]],
     );
 }
 
@@ -78,20 +78,22 @@ fn a_busy_try_leaves_nothing() {
 
 #[test]
 fn a_waiter_asks_once_a_second_and_is_let_in_by_a_message() {
+    // The full lease is claimed only once the lock is held for a while.
     // R11: the claim counts from the refresh whose stamp the message carries.
     check(
         mutex(within_ten_seconds()),
-        "busy queued=30000/0 next queued=29000/0 +300ms grant=7/2 yes release yes",
+        "busy queued=30000/0 next queued=29000/0 +300ms grant=7/2 next yes release yes",
         expect![[r#"
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
             1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
             1136.601 queued=29000/0
-            1436.601 grant=7/2    [acquired until 4.104s with fence 7], extend to 30s
-            1436.601 yes          [extended until Some(31.134s)]
-            1436.601 release      leave
-            1436.601 yes          [closed]
+            1436.601 grant=7/2    [acquired until 4.104s with fence 7]
+            1536.601 Renewal      extend to 30s
+            1536.601 yes          [extended until Some(31.234s)]
+            1536.601 release      leave
+            1536.601 yes          [closed]
         "#]],
     );
 }
@@ -179,15 +181,16 @@ fn a_message_of_no_refresh_of_ours_is_no_grant() {
 fn a_refresh_that_the_grant_overtook_does_not_end_the_hold() {
     check(
         mutex(within_ten_seconds()),
-        "busy queued=30000/0 next grant=7/1 queued=10/0 yes",
+        "busy queued=30000/0 next grant=7/1 queued=10/0 next yes",
         expect![[r#"
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
             1136.601 Retry        enter Exclusive for 30s, wait, stamp 2
             1136.601 grant=7/1    [acquired until 2.968s with fence 7]
-            1136.601 queued=10/0  extend to 30s
-            1136.601 yes          [extended until Some(30.834s)]
+            1136.601 queued=10/0
+            1236.601 Renewal      extend to 30s
+            1236.601 yes          [extended until Some(30.934s)]
         "#]],
     );
 }
@@ -212,15 +215,16 @@ fn a_refresh_that_says_yes_to_a_holder_is_a_lease_and_no_new_fence() {
 fn a_claim_that_fails_is_tried_again_even_if_renewal_is_off() {
     check(
         mutex(within_ten_seconds().with_renewal(Renewal::Off)),
-        "busy queued=30000/0 grant=7/1 unknown next yes",
+        "busy queued=30000/0 grant=7/1 next unknown next yes",
         expect![[r#"
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            0.000    grant=7/1    [acquired until 2.968s with fence 7], extend to 30s
-            0.000    unknown
+            0.000    grant=7/1    [acquired until 2.968s with fence 7]
             100.000  Renewal      extend to 30s
-            100.000  yes          [extended until Some(29.798s)]
+            100.000  unknown
+            200.000  Renewal      extend to 30s
+            200.000  yes          [extended until Some(29.898s)]
         "#]],
     );
 }
@@ -229,15 +233,16 @@ fn a_claim_that_fails_is_tried_again_even_if_renewal_is_off() {
 fn a_claim_is_no_renewal() {
     check(
         mutex(within_ten_seconds().with_max_renewals(0)),
-        "busy queued=30000/0 grant=7/1 yes next next",
+        "busy queued=30000/0 grant=7/1 next yes next next",
         expect![[r#"
             0.000    start        take for 30s
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
-            0.000    grant=7/1    [acquired until 2.968s with fence 7], extend to 30s
-            0.000    yes          [extended until Some(29.698s)]
-            19698.000 Warning      [warned: it runs out at 29.698s]
-            29698.000 Expiry       [lost: its lease ran out], leave
+            0.000    grant=7/1    [acquired until 2.968s with fence 7]
+            100.000  Renewal      extend to 30s
+            100.000  yes          [extended until Some(29.798s)]
+            19798.000 Warning      [warned: it runs out at 29.798s]
+            29798.000 Expiry       [lost: its lease ran out], leave
         "#]],
     );
 }
@@ -365,7 +370,7 @@ fn a_yes_after_the_lease_has_ended_does_not_bring_it_back() {
             0.000    set          [acquired until 0.988s with fence 1700000000000000]
             321.333  Renewal      extend to 1s
             654.666  Warning      [warned: it runs out at 0.988s]
-            1354.666 yes          [lost: its lease ran out], leave
+            1354.666 yes          [lost: its lease ran out], give back
             1354.666 yes          [closed]
         "#]],
     );
@@ -377,12 +382,12 @@ fn a_definite_no_is_a_loss_at_once() {
         mutex(AcquireOptions::new()),
         "set next no no",
         expect![[r#"
-        0.000    start        take for 30s
-        0.000    set          [acquired until 29.698s with fence 1700000000000000]
-        9698.000 Renewal      extend to 30s
-        9698.000 no           [lost: it was taken away], leave
-        9698.000 no           [closed]
-    "#]],
+            0.000    start        take for 30s
+            0.000    set          [acquired until 29.698s with fence 1700000000000000]
+            9698.000 Renewal      extend to 30s
+            9698.000 no           [lost: it was taken away], give back
+            9698.000 no           [closed]
+        "#]],
     );
 }
 
@@ -557,6 +562,7 @@ impl Backend for ServerLock {
             }
             Verb::Extend { ttl, .. } => format!("extend to {ttl:?}"),
             Verb::Mint => "mint".into(),
+            Verb::GiveBack => "give back".into(),
             Verb::Leave { refuse_for: None, .. } => "leave".into(),
             Verb::Leave { refuse_for: Some(time), .. } => format!("leave, refused for {time:?}"),
             Verb::Vote { .. } | Verb::Keep { .. } | Verb::StepBack { .. } | Verb::Quit { .. } => {

@@ -316,6 +316,7 @@ impl Backend for RedLock {
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. } => unreachable!("several servers are asked to vote"),
         };
         format!("{}: {what}", command.server + 1)

@@ -85,7 +85,10 @@ async fn a_hand_over_is_a_release_a_message_and_a_claim() {
         sent.remove("zcard");
         // A waiter that had to wait for long has said that it is still there.
         if came.elapsed() < REFRESH * 9 / 10 {
-            assert_eq!(count(&sent, "evalsha"), 2 * SIZE + 1, "{sent:?}");
+            // The first of all did not know that anybody waits, and those that had the lock for
+            // long have claimed it.
+            let asked = count(&sent, "evalsha");
+            assert!((SIZE + 2..=2 * SIZE + 2).contains(&asked), "{sent:?}");
             assert_eq!(count(&sent, "publish"), SIZE, "{sent:?}");
             break;
         }

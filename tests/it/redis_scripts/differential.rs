@@ -140,6 +140,7 @@ impl Cast {
                 Verb::Enter { side, ttl, wait: entropy.pick(4) > 0, stamp }
             }
             9..11 => Verb::Extend { side, ttl },
+            11 if !counted => Verb::GiveBack,
             _ => {
                 let refuse_for = (entropy.pick(4) == 0).then_some(ttl);
                 Verb::Leave { side, refuse_for }

@@ -15,7 +15,8 @@ fn a_key_of_another_type_is_refused_and_nothing_is_changed() {
             Verb::Leave { side, refuse_for: None },
             Verb::Leave { side, refuse_for: Some(TTL) },
         ];
-        for verb in verbs {
+        let plain = (side == Side::Exclusive).then_some(Verb::GiveBack);
+        for verb in verbs.into_iter().chain(plain) {
             let mut bench = Bench::start();
             bench.step(&Step::spoil_with_hash("a")).unwrap();
             let error = bench.ask(1, verb.clone()).unwrap_err();

@@ -300,6 +300,24 @@ impl<'a> Lock<'a> {
     }
 }
 
+/// `give_back.lua`
+pub(super) fn give_back(
+    keys: &mut Keyspace,
+    lock: &str,
+    waiting: &str,
+    token: &str,
+) -> Answered<Vec<Answer>> {
+    let answer = if keys.get(lock)?.as_deref() != Some(token) {
+        0
+    } else if keys.exists(waiting) {
+        2
+    } else {
+        keys.del(lock);
+        1
+    };
+    Ok(Answer::numbers([answer]))
+}
+
 /// `<live until, ms> <stamp> <claim, ms> <inbox>`
 fn parse(entry: &str) -> Option<(i64, &str, i64, &str)> {
     let mut words = entry.splitn(4, ' ');

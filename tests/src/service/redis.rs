@@ -30,6 +30,7 @@ impl Checkable for ServerLock {
                 vec![[1, FENCE, 0], [0, 900, 0], [0, 30_000, 1], [-1, 0, 0], nonsense]
             }
             Verb::Mint => vec![[FENCE, 0, 0], [0, 0, 0]],
+            Verb::GiveBack => vec![[1, 0, 0], [0, 0, 0], [2, 0, 0], nonsense],
             Verb::Extend { .. } | Verb::Leave { .. } => vec![[1, 0, 0], [0, 0, 0], nonsense],
             Verb::Vote { .. } | Verb::Keep { .. } | Verb::StepBack { .. } | Verb::Quit { .. } => {
                 unreachable!("one server is never asked to vote")
@@ -42,11 +43,11 @@ impl Checkable for ServerLock {
     }
 
     fn takes(command: &Command) -> bool {
-        !matches!(command.verb, Verb::Leave { .. })
+        !Self::is_cancel(command)
     }
 
     fn is_cancel(command: &Command) -> bool {
-        matches!(command.verb, Verb::Leave { .. })
+        matches!(command.verb, Verb::GiveBack | Verb::Leave { .. })
     }
 
     fn answered(traces: &mut Traces, command: &Command, reply: &Result<Reply, Fault>) {
@@ -65,6 +66,8 @@ impl Checkable for ServerLock {
                 }
                 FaultKind::Unknown | _ => traces.on_the_way = true,
             },
+            (Verb::GiveBack, Ok([2, ..])) => {}
+            (Verb::GiveBack, Ok(_)) => traces.left = false,
             (Verb::Leave { refuse_for, .. }, Ok(_)) => {
                 traces.left = false;
                 traces.refused |= refuse_for.is_some();

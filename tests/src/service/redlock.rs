@@ -48,6 +48,7 @@ impl Checkable for RedLock {
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. } => unreachable!("several servers are asked to vote"),
         }
     }
@@ -102,6 +103,7 @@ impl Checkable for RedLock {
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. } => {}
         }
     }

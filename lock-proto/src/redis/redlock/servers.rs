@@ -158,6 +158,7 @@ impl Servers {
             | Verb::Enter { .. }
             | Verb::Extend { .. }
             | Verb::Mint
+            | Verb::GiveBack
             | Verb::Leave { .. }
             | Verb::Quit { .. } => (Errand::Quit, Duration::ZERO),
         };
