@@ -5,6 +5,7 @@
 
 mod census;
 mod courier;
+mod crowds;
 mod examine;
 mod fault;
 mod inbox;

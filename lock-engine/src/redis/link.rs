@@ -16,6 +16,7 @@ use lock_proto::{
 };
 
 use super::courier::Courier;
+use super::crowds::{Crowds, Queue};
 use super::transport::{Office, Origin, Ticket};
 use super::{Inbox, info};
 use crate::engine::{Answer, Engine, Link};
@@ -35,6 +36,7 @@ pub(super) struct RedisLink {
     /// Who is meant by a message, by token.
     listeners: Mutex<BTreeMap<Box<str>, LockId>>,
     round_trips: Vec<Mutex<RoundTrip>>,
+    crowds: Crowds,
     /// What was answered before its parcel was even handed over: the loop that hands it over takes
     /// it, so that answers don't pile up on the stack.
     early: Mutex<VecDeque<Early>>,
@@ -65,6 +67,7 @@ impl RedisLink {
             seeds,
             listeners: Mutex::default(),
             round_trips,
+            crowds: Crowds::new(),
             early: Mutex::default(),
             has_early: AtomicBool::new(false),
             engine,
@@ -97,6 +100,9 @@ impl RedisLink {
     }
 
     fn measure(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
+        if let (Some(queue), Ok([0, ..])) = (origin.queue, reply) {
+            self.crowds.note(queue, now);
+        }
         let Some(round_trip) = self.round_trips.get(origin.server) else { return };
         match reply.as_ref().map_err(Fault::kind) {
             Ok(_) | Err(FaultKind::Refused) => {
@@ -133,7 +139,9 @@ impl Link for RedisLink {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
         let (side, settings) = (side(demand), &self.settings);
         let machine = if self.round_trips.len() == 1 {
+            let crowded = self.crowds.waited_at(Queue::of(&keys), now);
             let lock = ServerLock::new(keys, side, options, settings, &seed, now)?;
+            let lock = if crowded { lock.queueing(now) } else { lock };
             RedisLock::Server(if address.shared { lock } else { lock.leading(options) })
         } else {
             let patience: Vec<_> =
@@ -164,7 +172,9 @@ impl Link for RedisLink {
             self.listen(lock, ears, &command.token);
         }
         let office: Weak<Engine<Self>> = self.engine.clone();
-        let origin = Origin { lock, request: request.id, server: command.server, since: now };
+        let queue = command.listens().then(|| Queue::of(&command.keys));
+        let origin =
+            Origin { lock, request: request.id, server: command.server, since: now, queue };
         let ticket = Ticket::new(office, origin);
         let outer = HANDING_OVER.replace(self.address());
         self.courier.carry_out(command, request.not_after, ticket);

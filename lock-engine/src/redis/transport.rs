@@ -7,6 +7,7 @@ use lock_proto::redis::{Command, Reply, ScriptCall, slot};
 use lock_proto::{Fault, Instant, LockId, RequestId};
 use redis::{Pipeline, RedisResult, Value};
 
+use super::crowds::Queue;
 use super::{Session, fault_of, wire};
 
 /// Connections to the servers of one provider.
@@ -238,6 +239,8 @@ pub(crate) struct Origin {
     pub(crate) server: usize,
     /// When it was handed out.
     pub(crate) since: Instant,
+    /// Which lock it stands in the queue of, if it does.
+    pub(crate) queue: Option<Queue>,
 }
 
 /// Where answers and messages go: an engine, whatever its transport.

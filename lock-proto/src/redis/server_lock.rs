@@ -118,6 +118,19 @@ impl ServerLock {
         Ok(lock)
     }
 
+    /// The same lock, of which others are known to wait: it stands in the queue from the start,
+    /// instead of being asked for with plain commands first. A single try stays one.
+    #[must_use]
+    pub fn queueing(mut self, now: Instant) -> Self {
+        if let Phase::Wanting(_) = self.phase
+            && self.budget.waits()
+        {
+            self.withdraw();
+            self.enter(now);
+        }
+        self
+    }
+
     /// What marks this acquisition on the server.
     #[must_use]
     pub fn token(&self) -> &Token {

@@ -180,6 +180,32 @@ async fn idle_waiters_send_two_commands_a_second_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_somebody_has_just_waited_the_next_asks_for_a_place_at_once() {
+    let server = Server::start();
+    let (here, there) = (provider(&server).await, provider(&server).await);
+    let held = there.create_lock("orders").acquire(LONG).await.unwrap();
+    let lock = here.create_lock("orders");
+    for attempt in 0.. {
+        lock.acquire(Some(Duration::from_millis(1))).await.unwrap_err();
+        let waited = Instant::now();
+        server.reset_statistics();
+        lock.acquire(Some(Duration::from_millis(1))).await.unwrap_err();
+        let sent = server.commands_sent();
+        if waited.elapsed() < Duration::from_millis(50) {
+            assert_eq!(count(&sent, "set"), 0, "{sent:?}");
+            break;
+        }
+        assert!(attempt < 20, "the machine is too slow for this test");
+    }
+    held.release().await.unwrap();
+    // And once nobody has waited for a while, with plain commands again.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    server.reset_statistics();
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+    assert!(count(&server.commands_sent(), "set") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_locks_are_renewed_over_one_connection() {
     let server = Server::start();
     let builder = RedisLockProvider::builder().url(server.url()).expiry(Duration::from_secs(12));

@@ -1,0 +1,46 @@
+//! Where others have just been found waiting.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lock_proto::Instant;
+use lock_proto::redis::Keys;
+
+/// How many are kept apart; who shares a number takes a script for plain commands.
+const QUEUES: usize = 256;
+/// A queue that was met so long ago may be gone.
+const RECENTLY: Duration = Duration::from_millis(100);
+
+/// The queue of one lock, or of a few that share its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queue(usize);
+
+/// When somebody last had to wait, queue by queue, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Crowds([AtomicU64; QUEUES]);
+
+impl Queue {
+    pub(super) fn of(keys: &Keys) -> Self {
+        let mut hasher = DefaultHasher::new();
+        keys.lock().hash(&mut hasher);
+        Self(usize::try_from(hasher.finish() % QUEUES as u64).unwrap_or(0))
+    }
+}
+
+impl Crowds {
+    pub(super) fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; QUEUES])
+    }
+
+    /// Somebody has to wait.
+    pub(super) fn note(&self, queue: Queue, now: Instant) {
+        self.0[queue.0].store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether somebody had to wait just before `now`.
+    pub(super) fn waited_at(&self, queue: Queue, now: Instant) -> bool {
+        let last = self.0[queue.0].load(Ordering::Relaxed);
+        last > 0 && now.since(Instant::from_nanos(last)) < RECENTLY
+    }
+}
