@@ -216,11 +216,11 @@ scripts! {
     /// Says who holds permits.
     PERMITS_INFO = ["permits_common"] "permits_info";
     /// Asks one of several servers for its vote.
-    VOTE = ["common", "vote_common"] "vote";
+    VOTE = ["vote_plain", "common", "vote_common"] "vote";
     /// Prolongs or takes on one of several servers what is held.
     VOTE_KEEP = ["common", "vote_common"] "vote_keep";
     /// Gives a vote back.
-    VOTE_YIELD = ["common", "vote_common"] "vote_yield";
+    VOTE_YIELD = ["vote_yield_plain", "common", "vote_common"] "vote_yield";
 }
 
 /// The words of one script call.
