@@ -196,11 +196,11 @@ macro_rules! scripts {
 
 scripts! {
     /// Takes a mutex or one side of a reader-writer lock.
-    ACQUIRE = ["common"] "acquire";
+    ACQUIRE = ["acquire_usual", "common"] "acquire";
     /// Prolongs a mutex or one side of a reader-writer lock.
     EXTEND = ["common"] "extend";
     /// Gives a mutex or one side of a reader-writer lock back.
-    RELEASE = ["common"] "release";
+    RELEASE = ["release_usual", "common"] "release";
     /// Gives a mutex back that nobody waits for.
     GIVE_BACK = [] "give_back";
     /// Mints a fencing token.
