@@ -36,7 +36,7 @@ pub trait Machine: sealed::Sealed {
     type Reply;
     /// What the backend says unasked.
     type Message;
-    /// What locks of one [`Hub`] want alike, so that one of them may ask for all.
+    /// What locks of one [`Hub`](crate::Hub) want alike, so that one of them may ask for all.
     type Cohort: Ord;
 
     /// What it wants like others, who may stand behind it or before it meanwhile; `None` if it

@@ -1,6 +1,5 @@
 //! Where others have just been found waiting.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,13 +7,13 @@ use lock_proto::Instant;
 use lock_proto::redis::Keys;
 
 /// How many are kept apart; who shares a number takes a script for plain commands.
-const QUEUES: usize = 256;
+const QUEUES: usize = 1 << u8::BITS;
 /// A queue that was met so long ago may be gone.
 const RECENTLY: Duration = Duration::from_millis(100);
 
 /// The queue of one lock, or of a few that share its number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Queue(usize);
+pub(crate) struct Queue(u8);
 
 /// When somebody last had to wait, queue by queue, in nanoseconds.
 #[derive(Debug)]
@@ -22,9 +21,8 @@ pub(super) struct Crowds([AtomicU64; QUEUES]);
 
 impl Queue {
     pub(super) fn of(keys: &Keys) -> Self {
-        let mut hasher = DefaultHasher::new();
-        keys.lock().hash(&mut hasher);
-        Self(usize::try_from(hasher.finish() % QUEUES as u64).unwrap_or(0))
+        let [number, ..] = keys.hash().to_le_bytes();
+        Self(number)
     }
 }
 
@@ -35,12 +33,16 @@ impl Crowds {
 
     /// Somebody has to wait.
     pub(super) fn note(&self, queue: Queue, now: Instant) {
-        self.0[queue.0].store(now.as_nanos(), Ordering::Relaxed);
+        self.of(queue).store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Whether somebody had to wait just before `now`.
     pub(super) fn waited_at(&self, queue: Queue, now: Instant) -> bool {
-        let last = self.0[queue.0].load(Ordering::Relaxed);
+        let last = self.of(queue).load(Ordering::Relaxed);
         last > 0 && now.since(Instant::from_nanos(last)) < RECENTLY
+    }
+
+    fn of(&self, queue: Queue) -> &AtomicU64 {
+        &self.0[usize::from(queue.0)]
     }
 }

@@ -20,7 +20,7 @@ const PASS_WITHIN: Duration = Duration::from_millis(10);
 /// What acquisitions of one process must have in common to pass a lock on to each other.
 #[derive(Clone, Debug)]
 pub struct Cohort {
-    /// Of the key, so that few keys need be compared.
+    /// Of the keys, at hand: most comparisons end with it.
     hash: u64,
     keys: Keys,
     ttl: Duration,
@@ -51,12 +51,7 @@ pub(super) enum Legacy {
 
 impl Cohort {
     pub(super) fn new(keys: &Keys, lease: &Lease) -> Self {
-        Self {
-            hash: hash(keys.lock()),
-            keys: keys.clone(),
-            ttl: lease.ttl,
-            cadence: lease.terms.cadence,
-        }
+        Self { hash: keys.hash(), keys: keys.clone(), ttl: lease.ttl, cadence: lease.terms.cadence }
     }
 
     /// The keys of the lock.
@@ -158,13 +153,6 @@ impl ServerLock {
         self.phase = Phase::Closed;
         legacy
     }
-}
-
-/// FNV-1a.
-fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 impl Ord for Cohort {

@@ -28,6 +28,7 @@ struct Names {
     queue: String,
     readers: String,
     tagged: String,
+    hash: u64,
 }
 
 impl Keys {
@@ -54,6 +55,7 @@ impl Keys {
             queue: format!("{tagged}{MARK}queue"),
             readers: format!("{tagged}{MARK}readers"),
             tagged,
+            hash: hash(&lock),
             lock,
         }))
     }
@@ -68,6 +70,12 @@ impl Keys {
     #[must_use]
     pub fn gate(&self) -> Self {
         Self::of(format!("{}{MARK}gate", self.0.tagged))
+    }
+
+    /// A number that few locks share, so that it can be looked at before the name.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.0.hash
     }
 
     /// The lock itself.
@@ -132,6 +140,13 @@ impl Keys {
     pub fn permits(&self) -> String {
         format!("{}{MARK}permit:", self.0.tagged)
     }
+}
+
+/// [FNV-1a](https://datatracker.ietf.org/doc/html/draft-eastlake-fnv).
+fn hash(key: &str) -> u64 {
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The lock of which [`tagged`] made these words.
