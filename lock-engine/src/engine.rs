@@ -91,6 +91,8 @@ pub(crate) struct Engine<L: Link> {
 
 struct State<L: Link> {
     hub: Hub<L::Machine, Attendance<L::Site>>,
+    /// How many locks have something left to do.
+    open: usize,
     closing: bool,
     idle_wakers: Vec<Waker>,
 }
@@ -102,7 +104,7 @@ impl<L: Link> Engine<L> {
             if let Clock::Manual(manual) = &clock {
                 manual.register(me.clone());
             }
-            let state = State { hub: Hub::new(), closing: false, idle_wakers: Vec::new() };
+            let state = State { hub: Hub::new(), open: 0, closing: false, idle_wakers: Vec::new() };
             Self {
                 state: Mutex::new(state),
                 link: link(me),
@@ -265,7 +267,9 @@ impl<L: Link> State<L> {
     fn note_events(&mut self, lock: LockId, wakers: &mut Wakers) {
         while let Some(event) = self.hub.poll_event(lock) {
             if let Some(attendance) = self.hub.attachment(lock) {
+                let open = !attendance.closed;
                 attendance.note(event, wakers);
+                self.open -= usize::from(open && attendance.closed);
             }
         }
     }
@@ -306,7 +310,7 @@ impl<L: Link> State<L> {
             link.forget(&attendance.site);
             self.hub.forget(lock);
         }
-        if !self.idle_wakers.is_empty() && self.is_idle() {
+        if self.open == 0 {
             for waker in self.idle_wakers.drain(..) {
                 wakers.add(Some(waker));
             }
@@ -346,11 +350,6 @@ impl<L: Link> State<L> {
             self.hub.forget(lock);
         }
         Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))
-    }
-
-    fn is_idle(&mut self) -> bool {
-        let locks: Vec<LockId> = self.hub.locks().collect();
-        locks.into_iter().all(|lock| self.hub.attachment(lock).is_none_or(|at| at.closed))
     }
 }
 
@@ -396,6 +395,7 @@ impl<L: Link> Client for Engine<L> {
             return Err(LockError::Cancelled);
         }
         let lock = state.hub.start(machine, Attendance::new(site), now);
+        state.open += 1;
         let look = |state: &mut State<L>| state.poll_acquired(lock, cx);
         let (outcome, armed) = self.drive(state, Some(lock), now, look);
         if let Err(fault) = armed {
@@ -508,7 +508,7 @@ impl<L: Link> Client for Engine<L> {
 
     fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.is_idle() {
+        if state.open == 0 {
             return Poll::Ready(());
         }
         if !state.idle_wakers.iter().any(|waker| waker.will_wake(cx.waker())) {

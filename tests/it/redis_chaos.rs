@@ -39,6 +39,12 @@ pub(crate) fn waiters(server: &Server, name: &str) -> i64 {
     number(server, &["ZCARD", &format!("{{{name}}}:dlock:writers")])
 }
 
+/// The tokens of those that wait for the mutex `name`, or to write, in the order of their places.
+pub(crate) fn places(server: &Server, name: &str) -> Vec<String> {
+    let places = server.command(&["ZRANGE", &format!("{{{name}}}:dlock:writers"), "0", "-1"]);
+    redis::from_redis_value(places.unwrap()).unwrap()
+}
+
 /// The answer to a command.
 pub(crate) fn number(server: &Server, words: &[&str]) -> i64 {
     redis::from_redis_value(server.command(words).unwrap()).unwrap()

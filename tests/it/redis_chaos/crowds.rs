@@ -1,6 +1,6 @@
 //! Many waiters, many locks, and what they cost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -36,11 +36,27 @@ fn crowd(lock: &Lock, size: usize) -> (JoinSet<()>, Order) {
     (crowd, order)
 }
 
-fn check_order(order: &Order, size: usize) {
+/// Checks that exactly those were served that should have been, in their order.
+fn check_order(order: &Order, expected: &[usize]) {
     let order = order.lock().unwrap();
     let numbers: Vec<_> = order.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (0..size).collect::<Vec<_>>());
+    assert_eq!(numbers, expected);
     assert!(order.is_sorted_by_key(|(_, fence)| fence));
+}
+
+/// The numbers of a crowd of `size` in the order of the server's queue, once all are in it. Who
+/// finds others waiting asks for a place at once, and so before some that came a moment earlier.
+async fn queued(server: &Server, size: usize) -> Vec<usize> {
+    super::until_waiting(server, "orders", size).await;
+    let places = super::places(server, "orders");
+    let numbers: Vec<usize> = places
+        .iter()
+        .map(|token| token.strip_prefix("number ").unwrap().split_once('@').unwrap())
+        .map(|(number, _)| number.parse().unwrap())
+        .collect();
+    let everybody: BTreeSet<_> = numbers.iter().copied().collect();
+    assert!(everybody.into_iter().eq(0..size), "{numbers:?}");
+    numbers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,11 +66,11 @@ async fn a_thousand_waiters_are_served_once_each_and_in_order() {
     let held = there.create_lock("orders").acquire(LONG).await.unwrap();
     let came = Instant::now();
     let (crowd, order) = crowd(&here.create_lock("orders"), CROWD);
-    super::until_waiting(&server, "orders", CROWD).await;
+    let numbers = queued(&server, CROWD).await;
     server.reset_statistics();
     held.release().await.unwrap();
     crowd.join_all().await;
-    check_order(&order, CROWD);
+    check_order(&order, &numbers);
     let sent = server.commands_sent();
     // Everybody claims, releases, and says once a second at most that it is still there.
     let seconds = came.elapsed().as_secs() as usize + 2;
@@ -76,11 +92,11 @@ async fn a_hand_over_is_a_release_a_message_and_a_claim() {
         let held = other.acquire(LONG).await.unwrap();
         let came = Instant::now();
         let (crowd, order) = crowd(&lock, SIZE);
-        super::until_waiting(&server, "orders", SIZE).await;
+        let numbers = queued(&server, SIZE).await;
         server.reset_statistics();
         held.release().await.unwrap();
         crowd.join_all().await;
-        check_order(&order, SIZE);
+        check_order(&order, &numbers);
         let mut sent = server.commands_sent();
         sent.remove("zcard");
         // A waiter that had to wait for long has said that it is still there.
@@ -121,7 +137,7 @@ async fn a_thousand_tasks_of_one_process_trouble_the_server_like_one() {
     server.reset_statistics();
     held.release().await.unwrap();
     tasks.join_all().await;
-    check_order(&order, CROWD);
+    check_order(&order, &(0..CROWD).collect::<Vec<_>>());
     let sent = server.commands_sent();
     // One grant is for as many as it has fences, unless the machine is so slow that time is up.
     assert!(count(&sent, "evalsha") < CROWD, "{sent:?}");
@@ -133,9 +149,13 @@ async fn a_thousand_tasks_of_one_process_trouble_the_server_like_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_uncontended_cycle_is_two_writes_and_publishes_nothing() {
     let server = Server::start();
+    // The server reads the end of a connection as well, so none ends meanwhile.
+    let mut providers = Vec::new();
     for fencing in [true, false] {
         let builder = RedisLockProvider::builder().url(server.url()).fencing(fencing);
-        let lock = builder.build().await.unwrap().create_lock("orders");
+        let provider = builder.build().await.unwrap();
+        let lock = provider.create_lock("orders");
+        providers.push(provider);
         for first in [true, false] {
             server.reset_statistics();
             let before = reads(&server);
@@ -164,7 +184,7 @@ async fn idle_waiters_send_two_commands_a_second_at_most() {
     let (here, there) = (provider(&server).await, provider(&server).await);
     let held = there.create_lock("orders").acquire(LONG).await.unwrap();
     let (crowd, order) = crowd(&here.create_lock("orders"), WAITERS);
-    super::until_waiting(&server, "orders", WAITERS).await;
+    let numbers = queued(&server, WAITERS).await;
     server.reset_statistics();
     let started = Instant::now();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -176,7 +196,7 @@ async fn idle_waiters_send_two_commands_a_second_at_most() {
     }
     held.release().await.unwrap();
     crowd.join_all().await;
-    check_order(&order, WAITERS);
+    check_order(&order, &numbers);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,17 +205,31 @@ async fn where_somebody_has_just_waited_the_next_asks_for_a_place_at_once() {
     let (here, there) = (provider(&server).await, provider(&server).await);
     let held = there.create_lock("orders").acquire(LONG).await.unwrap();
     let lock = here.create_lock("orders");
+    // Who has a name asks the server for itself.
+    let wait_as = |name| {
+        let (lock, options) = (lock.clone(), AcquireOptions::new().with_owner(name));
+        tokio::spawn(async move { lock.acquire_with(options).await.map(drop) })
+    };
     let mut waited = Instant::now();
     for attempt in 0.. {
-        lock.acquire(Some(Duration::from_millis(1))).await.unwrap_err();
+        let first = wait_as("first");
+        super::until_waiting(&server, "orders", 1).await;
+        // What the first was answered has come before what is answered later.
+        lock.info().await.unwrap();
         waited = Instant::now();
         server.reset_statistics();
-        lock.acquire(Some(Duration::from_millis(1))).await.unwrap_err();
+        let second = wait_as("second");
+        super::until_waiting(&server, "orders", 2).await;
         let sent = server.commands_sent();
+        for waiter in [first, second] {
+            waiter.abort();
+            assert!(waiter.await.unwrap_err().is_cancelled());
+        }
         if waited.elapsed() < Duration::from_millis(50) {
             assert_eq!(count(&sent, "set"), 0, "{sent:?}");
             break;
         }
+        super::until_waiting(&server, "orders", 0).await;
         assert!(attempt < 20, "the machine is too slow for this test");
     }
     held.release().await.unwrap();
@@ -235,6 +269,20 @@ async fn ten_thousand_locks_are_renewed_over_one_connection() {
     provider.close().await;
     assert_eq!(keys_left(&server), [""; 0]);
     assert!(held.iter().all(|held| held.lost_token().reason() == Some(LossReason::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_of_twenty_thousand_locks_is_closed_before_it_gives_up_on_any() {
+    let server = Server::start();
+    let provider = provider(&server).await;
+    let acquire = |number| {
+        let lock = provider.create_lock(&format!("lock {number}"));
+        async move { lock.acquire(LONG).await.unwrap() }
+    };
+    let held = (0..2 * LOCKS).map(acquire).collect::<JoinSet<_>>().join_all().await;
+    provider.close().await;
+    assert_eq!(keys_left(&server), [""; 0]);
+    assert_eq!(held.len(), 2 * LOCKS);
 }
 
 fn count(sent: &BTreeMap<String, u64>, name: &str) -> usize {
