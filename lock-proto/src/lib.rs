@@ -20,6 +20,7 @@ mod time;
 
 pub mod file;
 pub mod memory;
+pub mod postgres;
 pub mod redis;
 
 pub use backoff::Backoff;

@@ -29,7 +29,7 @@ const PACKAGES: &[&str] = &[
 const LONGEST_FILE: usize = 600;
 const LONGEST_FUNCTION: usize = 60;
 
-/// What lock-proto may be built from: thiserror with its macro's tree, a hash, and a table.
+/// What lock-proto may be built from: thiserror with its macro's tree, two hashes, and a table.
 const PROTO_TREE: &[&str] = &[
     "block-buffer",
     "cfg-if",
@@ -42,6 +42,7 @@ const PROTO_TREE: &[&str] = &[
     "lock-proto",
     "proc-macro2",
     "quote",
+    "sha1",
     "sha2",
     "syn",
     "thiserror",

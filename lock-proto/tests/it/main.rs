@@ -11,6 +11,7 @@ mod lock_table;
 mod memory_timelines;
 mod names;
 mod options;
+mod postgres_keys;
 mod records;
 mod redis_cohort;
 mod redis_doctor;
