@@ -30,6 +30,8 @@ mod timer;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 
