@@ -14,7 +14,7 @@ pub struct Address {
     /// The name as the user gave it.
     pub(crate) name: Arc<str>,
     /// Whether it may be shared, so that readers may wait where its next holder is chosen.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) shared: bool,
     #[cfg(feature = "file")]
     pub(crate) file: Option<FilePlace>,
@@ -43,7 +43,7 @@ impl Address {
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.into(),
-            #[cfg(feature = "redis")]
+            #[cfg(any(feature = "postgres", feature = "redis"))]
             shared: false,
             #[cfg(feature = "file")]
             file: None,
@@ -55,9 +55,9 @@ impl Address {
     /// The same, of a lock that has readers.
     #[must_use]
     pub(crate) fn shared(self) -> Self {
-        #[cfg(feature = "redis")]
+        #[cfg(any(feature = "postgres", feature = "redis"))]
         return Self { shared: true, ..self };
-        #[cfg(not(feature = "redis"))]
+        #[cfg(not(any(feature = "postgres", feature = "redis")))]
         self
     }
 

@@ -139,7 +139,7 @@ impl<L: Link> Engine<L> {
     }
 
     /// Tells one lock the outcome of a request.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn answer(
         &self,
         lock: LockId,
@@ -157,7 +157,7 @@ impl<L: Link> Engine<L> {
     }
 
     /// How many locks stand behind another, for each cohort.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn crowds<T>(
         &self,
         name: impl Fn(&<L::Machine as Machine>::Cohort) -> T,

@@ -23,7 +23,7 @@ mod pending;
 mod target;
 mod url;
 
-#[cfg(any(feature = "file", feature = "redis"))]
+#[cfg(any(feature = "file", feature = "postgres", feature = "redis"))]
 mod seeds;
 #[cfg(feature = "redis")]
 mod timer;

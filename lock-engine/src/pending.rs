@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) use promise::Promise;
 
 /// An answer that is there, or will come. It is given once.
@@ -14,10 +14,10 @@ pub struct Pending<T>(Answer<T>);
 
 enum Answer<T> {
     Here(Option<T>),
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     Coming(promise::Promised<T>),
     /// Several questions, one after another: whoever waits asks them.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     Asking(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
@@ -28,14 +28,14 @@ impl<T> Pending<T> {
     }
 
     /// An answer that another thread will give.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn promised() -> (Promise<T>, Self) {
         let (promise, promised) = promise::new();
         (promise, Self(Answer::Coming(promised)))
     }
 
     /// What comes of several questions.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn asking(questions: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Answer::Asking(Box::pin(questions)))
     }
@@ -47,13 +47,13 @@ impl<T> Future for Pending<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        #[cfg(not(feature = "redis"))]
+        #[cfg(not(any(feature = "postgres", feature = "redis")))]
         let _ = cx;
         match &mut self.get_mut().0 {
             Answer::Here(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
-            #[cfg(feature = "redis")]
+            #[cfg(any(feature = "postgres", feature = "redis"))]
             Answer::Coming(promised) => promised.poll(cx),
-            #[cfg(feature = "redis")]
+            #[cfg(any(feature = "postgres", feature = "redis"))]
             Answer::Asking(questions) => questions.as_mut().poll(cx),
         }
     }
@@ -65,7 +65,7 @@ impl<T> fmt::Debug for Pending<T> {
     }
 }
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod promise {
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
     use std::task::{Context, Poll, Waker};

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(any(feature = "file", feature = "redis"))]
 use lock_proto::file::Identity;
 use lock_proto::{Fault, Jitter, LockError, Seed};
 
@@ -34,6 +35,7 @@ pub(crate) fn drawn() -> Result<Seed, LockError> {
 }
 
 /// This process.
+#[cfg(any(feature = "file", feature = "redis"))]
 pub(crate) fn identity() -> Identity {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Identity::new(&host, std::process::id())

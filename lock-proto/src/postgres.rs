@@ -2,6 +2,18 @@
 //!
 //! An [`AdvisoryKey`] is what the server knows a lock by.
 
+mod advisory;
+mod call;
 mod key;
+mod leaving;
+mod lock;
+mod permits;
+mod phase;
+mod sessions;
 
+pub use advisory::AdvisoryLock;
+pub use call::{Command, Mode, PermitKeys, Permits, Reply, Subject, Verb};
 pub use key::AdvisoryKey;
+pub use lock::PostgresLock;
+pub use permits::PermitLock;
+pub use sessions::{Place, PoolLimits, SeatId, SessionId, Sessions, Upkeep};

@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::connect::Lifetime;
 use lock_proto::LockError;
+use lock_proto::postgres::PoolLimits;
 
 use super::targets::Targets;
 use super::url::invalid;
@@ -172,4 +174,18 @@ fn range<T: PartialOrd + std::fmt::Debug + Copy>(
     let (least, most) = (range.start(), range.end());
     let problem = format!("{value:?} is not between {least:?} and {most:?}");
     Err(LockError::InvalidConfig { option, problem: problem.into() })
+}
+
+impl PostgresPlan {
+    pub(super) fn lifetime(&self) -> Lifetime {
+        if self.transaction_scope { Lifetime::Transaction } else { Lifetime::Session }
+    }
+
+    pub(super) fn limits(&self) -> PoolLimits {
+        let mut limits = PoolLimits::new(self.max_connections);
+        limits.multiplexed = self.multiplexing;
+        limits.idle = self.idle_timeout;
+        limits.keepalive = self.keepalive_cadence;
+        limits
+    }
 }

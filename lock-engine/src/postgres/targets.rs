@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
 
+use super::info::application_name;
 use super::network::{Keepalive, SocketSettings};
 use super::tls::{self, Proof, Roots};
 use super::url::{self, Parameters, invalid};
@@ -70,8 +71,6 @@ pub(super) enum Role {
 /// Where a server on this machine listens, as it was built by its distributor.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
 const PORT: u16 = 5432;
-/// What the server's `pg_stat_activity` shows of us.
-const APPLICATION_NAME: &str = "dlock";
 /// A silent network is given up after as long: three probes, or what is not acknowledged.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 2;
@@ -256,8 +255,9 @@ fn login(given: &Given, ssl_mode: SslMode) -> Result<Config, LockError> {
     if let Some(options) = given.text("options") {
         config.options(options);
     }
+    let ours = application_name();
     let names = [given.text("application_name"), given.text("fallback_application_name")];
-    config.application_name(names.into_iter().flatten().next().unwrap_or(APPLICATION_NAME));
+    config.application_name(names.into_iter().flatten().next().unwrap_or(&ours));
     config.ssl_mode(ssl_mode);
     let bindings = [
         ("disable", ChannelBinding::Disable),

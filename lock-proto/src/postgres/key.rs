@@ -51,7 +51,7 @@ impl AdvisoryKey {
     /// The key of any name, hashed if it must be.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
-        exact(name).unwrap_or_else(|| hashed(name))
+        exact(name).unwrap_or_else(|| Self::Single(hash(name)))
     }
 
     /// The key of a name that says which it is.
@@ -137,10 +137,11 @@ fn half(units: &[u8; HALF_DIGITS]) -> Option<i32> {
     digits.try_fold(0_u32, |number, digit| Some(number << 4 | digit?)).map(u32::cast_signed)
 }
 
-fn hashed(name: &str) -> AdvisoryKey {
+/// The hash of a name.
+pub(super) fn hash(name: &str) -> i64 {
     let digest = Sha1::digest(name.as_bytes());
     let (first, _) = digest.split_first_chunk().expect("it is 20 bytes long");
-    AdvisoryKey::Single(i64::from_le_bytes(*first))
+    i64::from_le_bytes(*first)
 }
 
 fn word(high: i32, low: i32) -> u64 {

@@ -1,0 +1,397 @@
+//! Carries the commands of locks to sessions, and what comes back to the locks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lock_proto::postgres::{
+    AdvisoryKey, AdvisoryLock, Command, Mode, PermitKeys, PermitLock, Place, PostgresLock, Reply,
+    SeatId, SessionId, Sessions, Upkeep, Verb,
+};
+use lock_proto::{
+    AcquireOptions, Demand, Fault, FaultKind, Instant, LockError, LockId, LockInfo, LockName,
+    LossReason, Request,
+};
+
+use super::connect::Lifetime;
+use super::info;
+use super::network::Network;
+use super::orders::{Answer as Asker, End, Order, Orders, Origin, Rows, Ticket, gone};
+use super::session::serve;
+use super::setup::PostgresPlan;
+use crate::background::Driven as _;
+use crate::engine::{Answer, Engine, Link};
+use crate::seeds::Seeds;
+use crate::{Address, Pending};
+
+pub(super) struct PostgresLink {
+    plan: Arc<PostgresPlan>,
+    network: Arc<dyn Network>,
+    seeds: Seeds,
+    pool: Mutex<Pool>,
+    /// Whether the pool has a loss to tell, so that nobody locks it to find out.
+    has_losses: AtomicBool,
+    /// When time next matters to the pool, in nanoseconds; `u64::MAX` is never.
+    due: AtomicU64,
+    engine: Weak<Engine<Self>>,
+}
+
+struct Pool {
+    sessions: Sessions,
+    open: BTreeMap<SessionId, Arc<Orders>>,
+    seats: BTreeMap<SeatId, Seat>,
+    losses: VecDeque<SeatId>,
+}
+
+/// One acquisition, and where it stands.
+struct Seat {
+    lock: LockId,
+    key: AdvisoryKey,
+    session: Option<SessionId>,
+    held: bool,
+}
+
+impl PostgresLink {
+    pub(super) fn new(
+        plan: PostgresPlan,
+        network: Arc<dyn Network>,
+        seeds: Seeds,
+        engine: Weak<Engine<Self>>,
+    ) -> Self {
+        let pool = Pool {
+            sessions: Sessions::new(plan.limits()),
+            open: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            losses: VecDeque::new(),
+        };
+        Self {
+            plan: Arc::new(plan),
+            network,
+            seeds,
+            pool: Mutex::new(pool),
+            has_losses: AtomicBool::new(false),
+            due: AtomicU64::new(u64::MAX),
+            engine,
+        }
+    }
+
+    /// Asks a question on any session that answers at once.
+    pub(super) fn ask(&self, text: String, now: Instant) -> Pending<Result<Rows, Fault>> {
+        let (promise, pending) = Pending::promised();
+        let order = Order::Question(text, Asker::new(promise));
+        let mut pool = self.pool();
+        match pool.sessions.any(now) {
+            Place::On(session) => {
+                let orders = pool.open.get(&session).map(Arc::clone);
+                drop(pool);
+                match orders {
+                    Some(orders) => orders.push(order),
+                    None => order.fail(&gone()),
+                }
+            }
+            Place::New(session) => self.open_session(pool, session, order),
+            Place::Full => {
+                drop(pool);
+                order.fail(&Fault::not_sent("every connection of the pool waits for a lock"));
+            }
+        }
+        pending
+    }
+
+    /// Notes what an answer says about where its lock stands, before the lock hears it.
+    pub(super) fn note(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
+        let mut pool = self.pool();
+        let Origin { seat: id, session, verb, .. } = origin;
+        let Some(seat) = pool.seats.get_mut(&id) else { return };
+        let key = seat.key;
+        match reply {
+            Ok(Reply::Granted { .. } | Reply::Took(_)) => {
+                seat.held = true;
+                pool.sessions.granted(session, id);
+            }
+            Ok(Reply::Busy | Reply::Unlocked(_)) => pool.leave(session, id, key, now),
+            Err(fault) if fault.kind() == FaultKind::NotSent && takes(verb) => {
+                pool.leave(session, id, key, now);
+            }
+            // What stands there is in doubt, until it was given back or the session has ended.
+            Ok(_) | Err(_) => {}
+        }
+        self.plan(&pool);
+    }
+
+    /// A session is gone, and with it what stood on it.
+    pub(super) fn lost(&self, session: SessionId) {
+        let mut pool = self.pool();
+        pool.open.remove(&session);
+        for id in pool.sessions.lost(session) {
+            if let Some(seat) = pool.seats.get_mut(&id).filter(|it| it.session == Some(session)) {
+                seat.session = None;
+                if std::mem::take(&mut seat.held) {
+                    pool.losses.push_back(id);
+                }
+            }
+        }
+        if !pool.losses.is_empty() {
+            self.has_losses.store(true, Ordering::Release);
+        }
+        self.plan(&pool);
+    }
+
+    /// Finds a session for a try or a wait, and asks there.
+    fn take(
+        &self,
+        id: SeatId,
+        request: Request<Command>,
+        lock: LockId,
+        now: Instant,
+    ) -> Option<Reply> {
+        let mut pool = self.pool();
+        let (key, verb) = (request.command.key(), request.command.verb);
+        // Whoever is inside the gate goes on where it is.
+        let seated = pool.seats.get(&id).and_then(|seat| seat.session);
+        let place = match seated {
+            Some(session) => Place::On(session),
+            None => pool.sessions.place(id, key, verb, now),
+        };
+        let session = match place {
+            Place::On(session) | Place::New(session) => session,
+            Place::Full => return Some(Reply::Full),
+        };
+        let held = seated.is_some();
+        pool.seats.insert(id, Seat { lock, key, session: Some(session), held });
+        self.plan(&pool);
+        let origin = Origin { lock, request: request.id, seat: id, session, verb };
+        let ticket = Ticket::new(self.engine.clone(), origin);
+        let order = Order::Lock { command: request.command, not_after: request.not_after, ticket };
+        if let Place::New(_) = place {
+            self.open_session(pool, session, order);
+            return None;
+        }
+        let orders = pool.open.get(&session).map(Arc::clone);
+        drop(pool);
+        match orders {
+            Some(orders) => orders.push(order),
+            None => order.fail(&gone()),
+        }
+        None
+    }
+
+    /// Asks on the session of a seat.
+    fn follow_up(&self, id: SeatId, request: Request<Command>, lock: LockId) -> Result<(), Fault> {
+        let mut pool = self.pool();
+        let seat = pool.seats.get_mut(&id);
+        let session = seat.and_then(|seat| {
+            seat.held &= request.command.verb != Verb::Unlock;
+            seat.session
+        });
+        let (session, orders) =
+            session.and_then(|it| Some((it, Arc::clone(pool.open.get(&it)?)))).ok_or_else(gone)?;
+        drop(pool);
+        let verb = request.command.verb;
+        if verb == Verb::Close {
+            orders.end(End::Abandoned);
+            return Err(gone());
+        }
+        let origin = Origin { lock, request: request.id, seat: id, session, verb };
+        let ticket = Ticket::new(self.engine.clone(), origin);
+        orders.push(Order::Lock { command: request.command, not_after: request.not_after, ticket });
+        Ok(())
+    }
+
+    fn open_session(&self, mut pool: MutexGuard<'_, Pool>, session: SessionId, first: Order) {
+        let orders = Orders::new();
+        orders.push(first);
+        pool.open.insert(session, Arc::clone(&orders));
+        drop(pool);
+        let (plan, network) = (Arc::clone(&self.plan), Arc::clone(&self.network));
+        let serving = serve(session, orders, plan, network, self.engine.clone());
+        self.network.spawn(Box::pin(serving));
+    }
+
+    fn plan(&self, pool: &Pool) {
+        let due = pool.sessions.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        self.due.store(due.as_nanos(), Ordering::Release);
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many of this process stand behind another that asks for `key`.
+    pub(super) fn behind(&self, key: AdvisoryKey) -> usize {
+        let crowds = self.engine.upgrade().map(|engine| engine.crowds(|cohort| *cohort));
+        let crowds = crowds.unwrap_or_default().into_iter();
+        crowds.filter(|(crowd, _)| *crowd == key).map(|(_, behind)| behind).sum()
+    }
+
+    /// Somebody has given a permit back.
+    pub(super) fn nudge(&self, session: SessionId, channel: &str) {
+        let pool = self.pool();
+        let there = |seat: &&Seat| seat.session == Some(session);
+        let lock = pool
+            .seats
+            .values()
+            .filter(there)
+            .find(|seat| PermitKeys::channel_of(seat.key) == channel);
+        let lock = lock.map(|seat| seat.lock);
+        drop(pool);
+        if let (Some(engine), Some(lock)) = (self.engine.upgrade(), lock) {
+            engine.nudge(lock);
+        }
+    }
+
+    fn permits_of(&self, address: &Address, limit: u32) -> Result<PermitKeys, LockError> {
+        if self.plan.lifetime() == Lifetime::Transaction {
+            let problem = "a semaphore on PostgreSQL needs locks of the session's scope";
+            return Err(LockError::Unsupported(problem.into()));
+        }
+        PermitKeys::new(&LockName::new(Arc::clone(&address.name))?, limit)
+    }
+
+    pub(super) fn key_of(address: &Address) -> Result<AdvisoryKey, LockError> {
+        let name = LockName::new(Arc::clone(&address.name))?;
+        Ok(AdvisoryKey::from_name(name.as_str()))
+    }
+}
+
+fn takes(verb: Verb) -> bool {
+    matches!(verb, Verb::Try | Verb::Wait { .. })
+}
+
+impl Pool {
+    fn leave(&mut self, session: SessionId, id: SeatId, key: AdvisoryKey, now: Instant) {
+        self.sessions.left(session, id, key, now);
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.session = None;
+            seat.held = false;
+        }
+    }
+}
+
+impl Link for PostgresLink {
+    type Machine = PostgresLock;
+    type Site = SeatId;
+
+    const PURE: bool = false;
+
+    fn locate(&self, name: &str) -> Address {
+        Address::named(name)
+    }
+
+    fn open(
+        &self,
+        address: &Address,
+        demand: Demand,
+        options: &AcquireOptions,
+        now: Instant,
+    ) -> Result<(PostgresLock, SeatId), LockError> {
+        let seed = self.seeds.next();
+        let lock = match demand {
+            Demand::Permits { count, limit } => {
+                let keys = self.permits_of(address, limit)?;
+                let lock = PermitLock::new(keys, count, options, &seed, now)?;
+                PostgresLock::Permits(Box::new(lock))
+            }
+            Demand::Exclusive | Demand::Shared => {
+                let exclusive = demand == Demand::Exclusive;
+                let mode = if exclusive { Mode::Exclusive } else { Mode::Shared };
+                let key = Self::key_of(address)?;
+                let lock = AdvisoryLock::new(key, mode, options, &seed, now)?;
+                let leads = !address.shared;
+                PostgresLock::Advisory(if leads { lock.leading(self.plan.fencing) } else { lock })
+            }
+        };
+        Ok((lock, self.pool().sessions.seat()))
+    }
+
+    fn carry_out(
+        &self,
+        lock: LockId,
+        site: &SeatId,
+        request: Request<Command>,
+        now: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        match request.command.verb {
+            Verb::Try | Verb::Wait { .. } => self.take(*site, request, lock, now).map(Ok),
+            Verb::Cancel | Verb::Unlock | Verb::Close => {
+                self.follow_up(*site, request, lock).err().map(Err)
+            }
+        }
+    }
+
+    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
+        if !self.has_losses.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut pool = self.pool();
+        while let Some(seat) = pool.losses.pop_front() {
+            // Who was forgotten meanwhile does not care.
+            if let Some(seat) = pool.seats.get(&seat) {
+                return Some((seat.lock, Answer::Loss(LossReason::Disconnected)));
+            }
+        }
+        self.has_losses.store(false, Ordering::Release);
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(Instant::from_nanos(self.due.load(Ordering::Acquire)))
+            .filter(|due| *due < Instant::FAR_FUTURE)
+    }
+
+    fn handle_timeout(&self, now: Instant) {
+        let mut pool = self.pool();
+        let mut upkeep = Vec::new();
+        while let Some(due) = pool.sessions.poll_upkeep(now) {
+            upkeep.push(match due {
+                Upkeep::Close(session) => (pool.open.remove(&session), true),
+                Upkeep::Speak(session) => (pool.open.get(&session).map(Arc::clone), false),
+            });
+        }
+        self.plan(&pool);
+        drop(pool);
+        for (orders, close) in upkeep {
+            let Some(orders) = orders else { continue };
+            if close {
+                orders.end(End::Finished);
+            } else {
+                let (promise, _) = Pending::promised();
+                orders.push(Order::Question(String::new(), Asker::new(promise)));
+            }
+        }
+    }
+
+    /// The seat goes from who leaves to who follows, with what stands on it.
+    fn redirect(&self, site: &SeatId, lock: LockId) {
+        if let Some(seat) = self.pool().seats.get_mut(site) {
+            seat.lock = lock;
+            seat.held = true;
+        }
+    }
+
+    fn forget(&self, site: &SeatId) {
+        self.pool().seats.remove(site);
+    }
+
+    fn info(
+        &self,
+        address: &Address,
+        demand: Demand,
+        now: Instant,
+    ) -> Pending<Result<LockInfo, LockError>> {
+        info::info(self, address, demand, now)
+    }
+
+    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+        info::list(self, now)
+    }
+}
+
+impl Drop for PostgresLink {
+    fn drop(&mut self) {
+        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for orders in pool.open.values() {
+            orders.end(End::Finished);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What is to be asked on one session, and who hears the answer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
+
+use lock_proto::postgres::{Command, Reply, SeatId, SessionId, Verb};
+use lock_proto::{Fault, Instant, LockId, RequestId};
+
+use super::link::PostgresLink;
+use crate::engine::Engine;
+use crate::pending::Promise;
+
+/// The queue of one session.
+pub(super) struct Orders(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Order>,
+    end: Option<End>,
+    waker: Option<Waker>,
+}
+
+/// How a session is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// When everything that was asked is answered.
+    Finished,
+    /// At once.
+    Abandoned,
+}
+
+/// One thing to ask.
+pub(super) enum Order {
+    /// About a lock.
+    Lock { command: Command, not_after: Instant, ticket: Ticket },
+    /// On nobody's behalf: the text of a statement, for the rows of its answer.
+    Question(String, Answer),
+}
+
+/// The rows of an answer, as text.
+pub(super) type Rows = Vec<Vec<Option<String>>>;
+
+/// Hears the answer to a question; one that is dropped says that the session is gone.
+pub(super) struct Answer(Option<Promise<Result<Rows, Fault>>>);
+
+/// Who hears the answer about a lock; one that is dropped says that nobody knows.
+pub(super) struct Ticket {
+    office: Weak<Engine<PostgresLink>>,
+    pub(super) origin: Origin,
+    settled: bool,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) lock: LockId,
+    pub(super) request: RequestId,
+    pub(super) seat: SeatId,
+    pub(super) session: SessionId,
+    pub(super) verb: Verb,
+}
+
+impl Orders {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::default()))
+    }
+
+    /// Adds one; whoever serves the session is woken.
+    pub(super) fn push(&self, order: Order) {
+        let mut state = self.state();
+        if state.end == Some(End::Abandoned) {
+            drop(state);
+            return order.fail(&gone());
+        }
+        state.queue.push_back(order);
+        wake(state);
+    }
+
+    /// Ends the session.
+    pub(super) fn end(&self, end: End) {
+        let mut state = self.state();
+        if state.end != Some(End::Abandoned) {
+            state.end = Some(end);
+        }
+        wake(state);
+    }
+
+    /// How the session is to end, if it is.
+    pub(super) fn ending(&self) -> Option<End> {
+        self.state().end
+    }
+
+    /// Takes everything that waits; who asks is woken when there is more.
+    pub(super) fn take(&self, orders: &mut VecDeque<Order>, cx: &Context<'_>) {
+        let mut state = self.state();
+        orders.append(&mut state.queue);
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Nobody serves the session any more: what waits, and all that comes, is told why.
+    pub(super) fn close(&self, why: &Fault) {
+        let queue = {
+            let mut state = self.state();
+            state.end = Some(End::Abandoned);
+            std::mem::take(&mut state.queue)
+        };
+        for order in queue {
+            order.fail(why);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(state: MutexGuard<'_, State>) {
+    let waker = state.waker.clone();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A request on a session that is not there any more.
+pub(super) fn gone() -> Fault {
+    Fault::unknown("the connection to the server is gone")
+}
+
+impl Order {
+    /// It will not be asked.
+    pub(super) fn fail(self, why: &Fault) {
+        match self {
+            Self::Lock { ticket, .. } => ticket.settle(Err(why.clone())),
+            Self::Question(_, answer) => answer.give(Err(why.clone())),
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn new(promise: Promise<Result<Rows, Fault>>) -> Self {
+        Self(Some(promise))
+    }
+
+    pub(super) fn give(mut self, rows: Result<Rows, Fault>) {
+        if let Some(promise) = self.0.take() {
+            promise.keep(rows);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(promise) = self.0.take() {
+            promise.keep(Err(gone()));
+        }
+    }
+}
+
+impl Ticket {
+    pub(super) fn new(office: Weak<Engine<PostgresLink>>, origin: Origin) -> Self {
+        Self { office, origin, settled: false }
+    }
+
+    /// Gives the lock its answer.
+    pub(super) fn settle(mut self, reply: Result<Reply, Fault>) {
+        self.tell(reply);
+    }
+
+    fn tell(&mut self, reply: Result<Reply, Fault>) {
+        self.settled = true;
+        if let Some(engine) = self.office.upgrade() {
+            engine.link().note(self.origin, &reply, engine.clock().now());
+            engine.answer(self.origin.lock, self.origin.request, reply);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.tell(Err(gone()));
+        }
+    }
+}

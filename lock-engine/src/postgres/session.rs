@@ -1,0 +1,257 @@
+//! One session: the task that asks what is to be asked, and gives the answers.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use lock_proto::postgres::{Reply, SessionId, Verb};
+use lock_proto::{Fault, Instant};
+use tokio_postgres::{AsyncMessage, Client, Error, SimpleQueryMessage};
+
+use super::connect::{Canceller, Connected, Line, connect};
+use super::fault::fault_of;
+use super::link::PostgresLink;
+use super::network::Network;
+use super::orders::{Answer, End, Order, Orders, Rows, Ticket, gone};
+use super::setup::PostgresPlan;
+use super::statement::{Statements, verdict};
+use crate::engine::Engine;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
+type Cancelling = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
+
+/// What an answer turned out to be.
+enum Outcome {
+    Lock(Reply),
+    Rows(Rows),
+}
+
+/// Who hears an answer.
+enum Asker {
+    Lock(Ticket),
+    Question(Answer),
+}
+
+/// Serves one session until it ends. Dropped at any point, it tells everybody who stands on the
+/// session that it is gone.
+pub(super) async fn serve(
+    id: SessionId,
+    orders: Arc<Orders>,
+    plan: Arc<PostgresPlan>,
+    network: Arc<dyn Network>,
+    office: Weak<Engine<PostgresLink>>,
+) {
+    let mut farewell = Farewell { id, orders: Arc::clone(&orders), office, why: gone() };
+    match connect(&plan.targets, &network, plan.lifetime(), plan.connect_timeout).await {
+        Ok(connected) => {
+            let statements = Arc::new(Statements::new(plan.lifetime(), plan.fencing));
+            let mut session = Session::new(id, connected, statements, orders, &farewell.office);
+            farewell.why = poll_fn(|cx| session.poll(cx)).await;
+        }
+        Err(fault) => farewell.why = fault,
+    }
+}
+
+/// Whatever ends the task, everybody on the session hears of it.
+struct Farewell {
+    id: SessionId,
+    orders: Arc<Orders>,
+    office: Weak<Engine<PostgresLink>>,
+    why: Fault,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.orders.close(&self.why);
+        if let Some(engine) = self.office.upgrade() {
+            engine.link().lost(self.id);
+            // A deadline that can't be armed here is armed by the next call of a user.
+            let _ = engine.deliver();
+        }
+    }
+}
+
+struct Session {
+    id: SessionId,
+    client: Arc<Client>,
+    line: Line,
+    canceller: Canceller,
+    statements: Arc<Statements>,
+    orders: Arc<Orders>,
+    office: Weak<Engine<PostgresLink>>,
+    /// What was taken from the orders and may not be asked yet.
+    held_back: VecDeque<Order>,
+    /// What was asked, in its order, which is also that of the answers.
+    asked: VecDeque<(Answering, Asker)>,
+    /// A statement that comes before the end of a cancel could be cancelled by it.
+    cancelling: Option<(Cancelling, Ticket)>,
+}
+
+impl Session {
+    fn new(
+        id: SessionId,
+        connected: Connected,
+        statements: Arc<Statements>,
+        orders: Arc<Orders>,
+        office: &Weak<Engine<PostgresLink>>,
+    ) -> Self {
+        Self {
+            id,
+            client: Arc::new(connected.client),
+            line: connected.connection,
+            canceller: connected.canceller,
+            statements,
+            orders,
+            office: office.clone(),
+            held_back: VecDeque::new(),
+            asked: VecDeque::new(),
+            cancelling: None,
+        }
+    }
+
+    /// Serves on; ready, with the reason, when the session is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+        loop {
+            self.orders.take(&mut self.held_back, cx);
+            let started = self.start(cx);
+            loop {
+                match self.line.poll_message(cx) {
+                    Poll::Ready(Some(Ok(message))) => self.hear(&message),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(self.over(Some(error))),
+                    Poll::Ready(None) => return Poll::Ready(self.over(None)),
+                    Poll::Pending => break,
+                }
+            }
+            let answered = self.answer(cx);
+            match self.orders.ending() {
+                Some(End::Abandoned) => return Poll::Ready(gone()),
+                Some(End::Finished) if self.is_idle() => return Poll::Ready(gone()),
+                Some(End::Finished) | None if started || answered => {}
+                Some(End::Finished) | None => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The server speaks unasked.
+    fn hear(&self, message: &AsyncMessage) {
+        if let AsyncMessage::Notification(notification) = message
+            && let Some(engine) = self.office.upgrade()
+        {
+            engine.link().nudge(self.id, notification.channel());
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.held_back.is_empty() && self.cancelling.is_none()
+    }
+
+    /// The answers that had come before the end are given first.
+    fn over(&mut self, error: Option<Error>) -> Fault {
+        self.answer(&mut Context::from_waker(Waker::noop()));
+        error.map_or_else(gone, |error| gone().with_context(&fault_of(error).to_string()))
+    }
+
+    /// Asks what may be asked; whether there was anything.
+    fn start(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut started = false;
+        while self.cancelling.is_none()
+            && let Some(order) = self.held_back.pop_front()
+        {
+            started = true;
+            match order {
+                Order::Lock { command, not_after, ticket } => {
+                    if self.now().is_none_or(|now| now > not_after) {
+                        ticket.settle(Err(Fault::not_sent("it was too late to ask")));
+                    } else if command.verb == Verb::Cancel {
+                        let canceller = self.canceller.clone();
+                        let cancel = Box::pin(async move { canceller.cancel().await });
+                        self.cancelling = Some((cancel, ticket));
+                        self.poll_cancel(cx);
+                    } else {
+                        let parts = (Arc::clone(&self.client), Arc::clone(&self.statements));
+                        let answering = Box::pin(async move {
+                            parts.1.ask(&parts.0, &command).await.map(Outcome::Lock)
+                        });
+                        self.ask(answering, Asker::Lock(ticket));
+                    }
+                }
+                Order::Question(text, answer) => {
+                    let client = Arc::clone(&self.client);
+                    let answering = Box::pin(async move {
+                        client.simple_query(&text).await.map(|it| Outcome::Rows(rows(&it)))
+                    });
+                    self.ask(answering, Asker::Question(answer));
+                }
+            }
+        }
+        started
+    }
+
+    /// Nothing moves but by what [`Session::poll`] reads, so nobody need be woken for it.
+    fn ask(&mut self, mut answering: Answering, asker: Asker) {
+        // The first poll sends it. What is ready at once is polled once more in its turn.
+        let mut cx = Context::from_waker(Waker::noop());
+        match answering.as_mut().poll(&mut cx) {
+            Poll::Pending => self.asked.push_back((answering, asker)),
+            Poll::Ready(outcome) => asker.hear(outcome),
+        }
+    }
+
+    /// Gives the answers that have come; whether there were any.
+    fn answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut answered = self.poll_cancel(cx);
+        let mut silent = Context::from_waker(Waker::noop());
+        while let Some((answering, _)) = self.asked.front_mut() {
+            let Poll::Ready(outcome) = answering.as_mut().poll(&mut silent) else { break };
+            if let Some((_, asker)) = self.asked.pop_front() {
+                asker.hear(outcome);
+            }
+            answered = true;
+        }
+        answered
+    }
+
+    fn poll_cancel(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((cancel, _)) = &mut self.cancelling else { return false };
+        let Poll::Ready(result) = cancel.as_mut().poll(cx) else { return false };
+        if let Some((_, ticket)) = self.cancelling.take() {
+            ticket.settle(result.map(|()| Reply::Done));
+        }
+        true
+    }
+
+    fn now(&self) -> Option<Instant> {
+        self.office.upgrade().map(|engine| engine.clock().now())
+    }
+}
+
+impl Asker {
+    fn hear(self, outcome: Result<Outcome, Error>) {
+        match (self, outcome) {
+            (Self::Lock(ticket), Ok(Outcome::Lock(reply))) => ticket.settle(Ok(reply)),
+            (Self::Lock(ticket), Err(error)) => {
+                ticket.settle(verdict(&error).ok_or_else(|| fault_of(error)));
+            }
+            (Self::Question(answer), Ok(Outcome::Rows(rows))) => answer.give(Ok(rows)),
+            (Self::Question(answer), Err(error)) => answer.give(Err(fault_of(error))),
+            // Each asks for its own kind.
+            (Self::Lock(_), Ok(Outcome::Rows(_))) | (Self::Question(_), Ok(Outcome::Lock(_))) => {}
+        }
+    }
+}
+
+fn rows(messages: &[SimpleQueryMessage]) -> Rows {
+    messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => {
+                None
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! The statements about locks of a transaction's scope.
+//!
+//! In plain text, and with nothing that a pooler between us and the server would have to remember.
+
+use lock_proto::postgres::{AdvisoryKey, Mode, Reply, Verb};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
+
+use super::statement::{MINT, milliseconds, suffix};
+
+/// Nothing but the lock's own time-out may end the transaction.
+const BEGIN: &str = "begin; set local statement_timeout = 0; \
+    set local idle_in_transaction_session_timeout = 0; set local lock_timeout = ";
+
+/// Asks for one command that is a statement.
+pub(super) async fn ask(
+    client: &Client,
+    key: AdvisoryKey,
+    mode: Mode,
+    verb: Verb,
+    fencing: bool,
+) -> Result<Reply, Error> {
+    let (suffix, mint) = (suffix(mode), if fencing { MINT } else { "0" });
+    let key = match key {
+        AdvisoryKey::Single(key) => format!("{key}"),
+        AdvisoryKey::Pair(first, second) => format!("{first}, {second}"),
+    };
+    let text = match verb {
+        Verb::Try => format!(
+            "{BEGIN}0; select case when pg_catalog.pg_try_advisory_xact_lock{suffix}({key}) \
+             then {mint} end"
+        ),
+        Verb::Wait { limit } => format!(
+            "{BEGIN}{}; select pg_catalog.pg_advisory_xact_lock{suffix}({key}); select {mint}",
+            milliseconds(limit)
+        ),
+        Verb::Unlock | Verb::Cancel | Verb::Close => {
+            client.batch_execute("rollback").await?;
+            return Ok(Reply::Unlocked(true));
+        }
+    };
+    let messages = client.simple_query(&text).await?;
+    // The last row counts: that of the wait says nothing.
+    let last = messages.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
+    });
+    let fence = last.and_then(|row| row.get(0)?.parse::<i64>().ok());
+    if let Some(fence) = fence {
+        let fence = fencing.then_some(fence.cast_unsigned());
+        return Ok(Reply::Granted { fence });
+    }
+    client.batch_execute("rollback").await?;
+    Ok(Reply::Busy)
+}

@@ -1,0 +1,178 @@
+//! What is asked of a PostgreSQL server, and what it answers.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::key::{AdvisoryKey, hash};
+use crate::{LockError, LockName};
+
+/// One thing to do about one advisory lock, on the session that the lock is seated on.
+///
+/// Which statement that is, is the driver's part; [`Sessions`](super::Sessions) says on which
+/// session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command {
+    /// What it is about.
+    pub subject: Subject,
+    /// What to do.
+    pub verb: Verb,
+}
+
+/// What a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
+pub enum Subject {
+    /// One advisory lock.
+    Lock(AdvisoryKey, Mode),
+    /// Some permits of a semaphore.
+    Permits(Permits),
+}
+
+/// Some permits of a semaphore, each of which is an advisory lock of its own.
+///
+/// Takers queue at the gate, an advisory lock as well. Whoever has it is the next to be served, and
+/// keeps what it gets until it has enough; nobody else takes a permit meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permits {
+    /// The locks of the semaphore.
+    pub keys: PermitKeys,
+    /// How many more to take.
+    pub wanted: u32,
+    /// Those that this acquisition has, or may have: not to be taken, or to be given back.
+    pub ours: Vec<u32>,
+    /// Whether it has the gate, or may have it.
+    pub inside: bool,
+}
+
+/// The advisory locks that make a semaphore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermitKeys {
+    gate: i64,
+    limit: u32,
+}
+
+/// How much of an advisory lock is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
+pub enum Mode {
+    /// All of it: a mutex, or a writer.
+    Exclusive,
+    /// A share of it: a reader.
+    Shared,
+}
+
+/// What to do about an advisory lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
+pub enum Verb {
+    /// Take it if it is free, with `pg_try_advisory_lock`.
+    Try,
+    /// Stand in the server's queue for it, with `pg_advisory_lock`: for so long, or for ever.
+    Wait {
+        /// The `lock_timeout`; at least a millisecond.
+        limit: Option<Duration>,
+    },
+    /// End the unanswered wait. The session says nothing more until the server has taken note.
+    Cancel,
+    /// Give it back, with `pg_advisory_unlock`, whether it is held or not.
+    Unlock,
+    /// End the session, and whatever is held or waited for on it.
+    Close,
+}
+
+/// What came of a [`Command`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever answers must choose among all")]
+pub enum Reply {
+    /// It is ours.
+    Granted {
+        /// The fencing token, if one was to be minted.
+        fence: Option<u64>,
+    },
+    /// These permits are ours: all that were wanted, or inside the gate some. The gate was given
+    /// back with the last.
+    Took(Vec<u32>),
+    /// It is somebody else's, and nothing of ours is left.
+    Busy,
+    /// The pool has no session on which that could be asked.
+    Full,
+    /// The `lock_timeout` came. The lock may have been granted at the same moment.
+    Expired,
+    /// The wait was cancelled, by us or by somebody else. The lock may have been granted at the
+    /// same moment.
+    Cancelled,
+    /// Two sessions wait for each other, and this is the one that shall not; in the server's words.
+    Deadlock(String),
+    /// It was given back; whether it had been held.
+    Unlocked(bool),
+    /// The cancel, or the end of the session, is through.
+    Done,
+}
+
+impl Command {
+    pub(super) fn new(subject: Subject, verb: Verb) -> Self {
+        Self { subject, verb }
+    }
+
+    /// The key under which the acquisition has its seat.
+    #[must_use]
+    pub fn key(&self) -> AdvisoryKey {
+        match &self.subject {
+            Subject::Lock(key, _) => *key,
+            Subject::Permits(permits) => permits.keys.gate(),
+        }
+    }
+}
+
+impl PermitKeys {
+    /// The most permits of a semaphore: a question names them all.
+    pub const MOST: u32 = 1000;
+
+    /// The locks of the semaphore `name` of `limit` permits.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidConfig`] if there are more than [`PermitKeys::MOST`].
+    pub fn new(name: &LockName, limit: u32) -> Result<Self, LockError> {
+        if limit > Self::MOST {
+            let problem = format!("{limit} is more than the {} of this backend", Self::MOST);
+            return Err(LockError::config("limit", problem));
+        }
+        let gate = hash(&format!("{name}:dlock:permits"));
+        Ok(Self { gate, limit })
+    }
+
+    /// The lock at which takers queue.
+    #[must_use]
+    pub fn gate(&self) -> AdvisoryKey {
+        AdvisoryKey::Single(self.gate)
+    }
+
+    /// How many permits there are.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The lock of one permit; the first is number 1.
+    #[must_use]
+    pub fn permit(&self, number: u32) -> i64 {
+        self.gate.wrapping_add(number.into())
+    }
+
+    /// What whoever gives a permit back tells whoever waits inside the gate.
+    #[must_use]
+    pub fn channel(&self) -> String {
+        Self::channel_of(self.gate())
+    }
+
+    /// The channel of the semaphore with that gate.
+    #[must_use]
+    pub fn channel_of(gate: AdvisoryKey) -> String {
+        format!("dlock_{gate}")
+    }
+}
