@@ -22,7 +22,8 @@ pub(super) struct Leaving {
     held_since: Option<Instant>,
     asked: Option<(RequestId, Verb)>,
     cancelled: bool,
-    ask_at: Instant,
+    unlock_at: Instant,
+    cancel_at: Instant,
     end: End,
 }
 
@@ -36,28 +37,28 @@ enum End {
 impl Leaving {
     pub(super) fn new(held_since: Option<Instant>, now: Instant) -> Self {
         let end = End::At(now + ANSWERS_WITHIN);
-        Self { held_since, asked: None, cancelled: false, ask_at: now, end }
+        Self { held_since, asked: None, cancelled: false, unlock_at: now, cancel_at: now, end }
     }
 
     /// Its wait is about to end by itself.
     pub(super) fn expect_expiry(&mut self, now: Instant) {
-        self.ask_at = now + EXPIRES_WITHIN;
+        self.cancel_at = now + EXPIRES_WITHIN;
     }
 
     /// What to ask for next, while `unanswered` is what was asked before.
     pub(super) fn next(&self, unanswered: Option<Verb>, now: Instant) -> Option<Verb> {
         match self.end {
             End::At(at) if now >= at => Some(Verb::Close),
-            End::At(_) if now >= self.ask_at => self.pending(unanswered),
-            End::At(_) | End::AskedFor { .. } => None,
+            End::At(_) => self.pending(unanswered).filter(|(_, at)| now >= *at).map(|(it, _)| it),
+            End::AskedFor { .. } => None,
         }
     }
 
-    fn pending(&self, unanswered: Option<Verb>) -> Option<Verb> {
+    fn pending(&self, unanswered: Option<Verb>) -> Option<(Verb, Instant)> {
         match unanswered {
             _ if self.asked.is_some() => None,
-            None => Some(Verb::Unlock),
-            Some(Verb::Wait { .. }) if !self.cancelled => Some(Verb::Cancel),
+            None => Some((Verb::Unlock, self.unlock_at)),
+            Some(Verb::Wait { .. }) if !self.cancelled => Some((Verb::Cancel, self.cancel_at)),
             Some(_) => None,
         }
     }
@@ -85,7 +86,7 @@ impl Leaving {
 
     /// What was asked for did not work, and may the next time.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.ask_at = now + PAUSE;
+        self.unlock_at = now + PAUSE;
     }
 
     /// Whether nothing is left to try.
@@ -99,8 +100,8 @@ impl Leaving {
 
     pub(super) fn deadline(&self, unanswered: Option<Verb>) -> Deadline {
         let at = match self.end {
-            End::At(at) if self.pending(unanswered).is_some() => at.min(self.ask_at),
-            End::At(at) | End::AskedFor { give_up_at: at } => at,
+            End::At(at) => self.pending(unanswered).map_or(at, |(_, due)| due.min(at)),
+            End::AskedFor { give_up_at } => give_up_at,
         };
         Deadline::new(at, Timer::Retry)
     }

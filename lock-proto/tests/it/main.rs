@@ -12,6 +12,7 @@ mod memory_timelines;
 mod names;
 mod options;
 mod postgres_keys;
+mod postgres_timelines;
 mod records;
 mod redis_cohort;
 mod redis_doctor;

@@ -1,0 +1,524 @@
+//! One acquisition of an advisory lock, step by step.
+
+use std::time::Duration;
+
+use expect_test::expect;
+use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Command, Mode, Reply, Verb};
+use lock_proto::{AcquireOptions, Event, Hub, Instant, LockError, LockId, Request, Seed};
+
+use crate::timeline::{Backend, at, check, ms};
+
+#[test]
+fn a_free_lock_is_one_question_and_one_release() {
+    check(
+        lock(&forever()),
+        "granted release unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        0.000    release      unlock
+        0.000    unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_single_try_of_a_held_lock_ends_with_the_first_answer() {
+    check(
+        lock(&once()),
+        "busy",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         [timed out after 0ns], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_held_lock_is_waited_for_in_the_queue_of_the_server() {
+    check(
+        lock(&within(500)),
+        "+3ms busy +100ms granted release unlocked",
+        expect![[r#"
+        0.000    start        try
+        3.000    busy         wait within 497ms
+        103.000  granted      [acquired]
+        103.000  release      unlock
+        103.000  unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_wait_without_end_has_no_limit() {
+    check(
+        lock(&forever()),
+        "busy granted",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    granted      [acquired]
+    "#]],
+    );
+}
+
+#[test]
+fn a_time_out_of_the_server_is_followed_by_a_release_since_it_may_have_been_granted() {
+    check(
+        lock(&within(500)),
+        "busy +499ms expired unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        499.000  expired      [timed out after 500ms], unlock
+        499.000  unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn who_times_out_first_leaves_the_server_a_moment_before_it_cancels() {
+    check(
+        lock(&within(500)),
+        "busy next next cancelled done unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        500.000  Budget       [timed out after 500ms]
+        550.000  Retry        cancel
+        550.000  cancelled
+        550.000  done         unlock
+        550.000  unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_wait_that_was_granted_as_it_timed_out_is_given_back() {
+    check(
+        lock(&within(500)),
+        "busy next granted unlocked-held",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        500.000  Budget       [timed out after 500ms]
+        500.000  granted      unlock
+        500.000  unlocked-held [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn who_gives_up_while_it_waits_cancels_and_gives_back_what_it_may_have_got() {
+    check(
+        lock(&forever()),
+        "busy release cancelled done unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    release      cancel
+        0.000    cancelled
+        0.000    done         unlock
+        0.000    unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_cancel_that_came_too_late_is_followed_by_a_release() {
+    check(
+        lock(&forever()),
+        "busy release granted done unlocked-held",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    release      cancel
+        0.000    granted
+        0.000    done         unlock
+        0.000    unlocked-held [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_cancel_that_does_not_work_ends_the_session() {
+    check(
+        lock(&forever()),
+        "busy release next unknown unknown! unknown",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    release      cancel
+        2000.000 Retry        close
+        2000.000 unknown      [closed, not clean]
+        2000.000 unknown!
+        2000.000 unknown
+    "#]],
+    );
+}
+
+#[test]
+fn a_release_that_is_refused_is_tried_again_and_then_ends_the_session() {
+    check(
+        lock(&forever()),
+        "granted release refused next refused +20s timeout unknown",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        0.000    release      unlock
+        0.000    refused
+        50.000   Retry        unlock
+        50.000   refused
+        20050.000 timeout      close
+        20050.000 unknown      [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn who_gives_up_before_the_first_answer_waits_for_it_and_gives_back() {
+    check(
+        lock(&forever()),
+        "release granted unlocked-held",
+        expect![[r#"
+        0.000    start        try
+        0.000    release
+        0.000    granted      unlock
+        0.000    unlocked-held [closed]
+    "#]],
+    );
+    check(
+        lock(&forever()),
+        "release busy",
+        expect![[r#"
+        0.000    start        try
+        0.000    release
+        0.000    busy         [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_deadlock_is_an_error_and_the_lock_is_given_back() {
+    check(
+        lock(&forever()),
+        "busy deadlock unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    deadlock     [failed: deadlock: process 7 waits for process 8], unlock
+        0.000    unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_wait_that_an_administrator_cancelled_is_an_error() {
+    check(
+        lock(&forever()),
+        "busy cancelled unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    cancelled    [failed: the server was told to cancel the wait], unlock
+        0.000    unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_lost_connection_is_asked_again_on_another() {
+    check(
+        lock(&forever()),
+        "unknown next granted release unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    unknown
+        5.464    Retry        try
+        5.464    granted      [acquired]
+        5.464    release      unlock
+        5.464    unlocked     [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_refuses_is_an_error_at_once() {
+    check(
+        lock(&forever()),
+        "refused unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    refused      [failed: no space left], unlock
+        0.000    unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_can_not_be_reached_is_the_error_of_a_time_out() {
+    check(
+        lock(&within(25)),
+        "not-sent next not-sent next",
+        expect![[r#"
+        0.000    start        try
+        0.000    not-sent
+        5.464    Retry        try
+        5.464    not-sent
+        19.941   Retry        try
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_the_error_of_a_time_out() {
+    check(
+        lock(&within(900)),
+        "next granted unlocked-held",
+        expect![[r#"
+        0.000    start        try
+        900.000  Budget       [failed: the server did not answer in time]
+        900.000  granted      unlock
+        900.000  unlocked-held [closed]
+    "#]],
+    );
+    check(
+        lock(&once()),
+        "next next unknown unknown",
+        expect![[r#"
+        0.000    start        try
+        5000.000 Budget       [failed: the server did not answer in time]
+        15000.000 Retry        close
+        15000.000 unknown      [closed, not clean]
+        15000.000 unknown
+    "#]],
+    );
+}
+
+#[test]
+fn without_a_session_to_wait_on_it_tries_now_and_then() {
+    check(
+        lock(&within(500)),
+        "busy full next busy full next granted",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        0.000    full
+        5.464    Retry        try
+        5.464    busy         wait within 494.535926ms
+        5.464    full
+        19.941   Retry        try
+        19.941   granted      [acquired]
+    "#]],
+    );
+    check(
+        lock(&once()),
+        "full",
+        expect![[r#"
+        0.000    start        try
+        0.000    full         [failed: every connection of the pool is in use: allow more with max_connections], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn the_end_of_the_session_is_the_loss_of_the_lock() {
+    check(
+        lock(&forever()),
+        "granted disconnect",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        0.000    disconnect   [lost: it was taken away], [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn a_release_that_finds_nothing_says_that_the_lock_was_lost() {
+    check(
+        lock(&forever()),
+        "granted release unlocked-not-held",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        0.000    release      unlock
+        0.000    unlocked-not-held [lost: it was taken away], [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_ttl_is_kept_by_this_side() {
+    let options = forever().with_ttl(Duration::from_secs(3));
+    check(
+        lock(&options),
+        "granted next next release unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired until 3.000s]
+        1000.000 Renewal      [extended until Some(4.000s)]
+        2000.000 Renewal      [extended until Some(5.000s)]
+        2000.000 release      unlock
+        2000.000 unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn a_hold_has_the_limit_of_its_options() {
+    let options = forever().with_max_hold(Duration::from_secs(3));
+    check(
+        lock(&options),
+        "granted next unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        3000.000 HoldLimit    [lost: it was held for as long as max_hold allows], unlock
+        3000.000 unlocked     [closed]
+    "#]],
+    );
+}
+
+#[test]
+fn who_comes_later_stands_behind_and_takes_the_hold_over() {
+    let mut process = Process::new(false);
+    let first = process.start(&forever());
+    let second = process.start(&forever());
+    assert!(process.ask(second).is_none());
+    process.answer(first, Reply::Granted { fence: None }, 1);
+    process.hub.release(first, at(5));
+    assert!(process.ask(first).is_none());
+    assert!(matches!(
+        process.hear(first)[..],
+        [Event::Acquired { .. }, Event::Closed { clean: true }]
+    ));
+    assert!(matches!(process.hear(second)[..], [Event::Acquired { .. }]));
+    // What was passed on is given back like any other.
+    process.hub.release(second, at(6));
+    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Unlock);
+}
+
+#[test]
+fn a_hold_that_began_long_ago_goes_back_where_others_may_wait() {
+    let mut process = Process::new(false);
+    let first = process.start(&forever());
+    let second = process.start(&forever());
+    process.answer(first, Reply::Granted { fence: None }, 1);
+    process.hub.release(first, at(12));
+    assert_eq!(process.ask(first).unwrap().command.verb, Verb::Unlock);
+    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
+}
+
+#[test]
+fn a_hold_with_a_fence_is_never_passed_on() {
+    let mut process = Process::new(true);
+    let first = process.start(&forever());
+    let second = process.start(&forever());
+    process.answer(first, Reply::Granted { fence: Some(7) }, 1);
+    process.hub.release(first, at(2));
+    assert_eq!(process.ask(first).unwrap().command.verb, Verb::Unlock);
+    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
+}
+
+#[test]
+fn a_release_that_was_handed_out_is_not_called_off() {
+    let mut process = Process::new(false);
+    let first = process.start(&forever());
+    process.answer(first, Reply::Granted { fence: None }, 1);
+    process.hub.release(first, at(2));
+    let unlock = process.ask(first).unwrap();
+    let second = process.start(&forever());
+    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
+    process.hub.handle_reply(first, unlock.id, Ok(Reply::Unlocked(true)), at(3));
+    assert!(process.hear(second).is_empty());
+}
+
+#[test]
+fn who_stands_behind_gives_up_in_its_own_time() {
+    let mut process = Process::new(false);
+    let first = process.start(&forever());
+    let second = process.start(&within(50));
+    process.answer(first, Reply::Granted { fence: None }, 1);
+    while process.hub.poll_due(at(50)).is_some() {}
+    assert!(matches!(
+        process.hear(second)[..],
+        [Event::Failed(LockError::Timeout(_)), Event::Closed { clean: true }]
+    ));
+}
+
+/// The locks of one process on one mutex.
+struct Process {
+    hub: Hub<AdvisoryLock, ()>,
+    fenced: bool,
+}
+
+impl Process {
+    fn new(fenced: bool) -> Self {
+        Self { hub: Hub::new(), fenced }
+    }
+
+    fn start(&mut self, options: &AcquireOptions) -> LockId {
+        let lock = lock(options).leading(self.fenced);
+        self.hub.start(lock, (), at(0))
+    }
+
+    fn ask(&mut self, lock: LockId) -> Option<Request<Command>> {
+        while self.hub.poll_succession().is_some() {}
+        self.hub.poll_request(lock)
+    }
+
+    fn answer(&mut self, lock: LockId, reply: Reply, millis: u64) {
+        let request = self.ask(lock).expect("it has asked");
+        self.hub.handle_reply(lock, request.id, Ok(reply), at(millis));
+    }
+
+    fn hear(&mut self, lock: LockId) -> Vec<Event> {
+        std::iter::from_fn(|| self.hub.poll_event(lock)).collect()
+    }
+}
+
+impl Backend for AdvisoryLock {
+    fn reply(word: &str, _now: Instant) -> Reply {
+        match word {
+            "granted" => Reply::Granted { fence: None },
+            "busy" => Reply::Busy,
+            "full" => Reply::Full,
+            "expired" => Reply::Expired,
+            "cancelled" => Reply::Cancelled,
+            "deadlock" => Reply::Deadlock("process 7 waits for process 8".into()),
+            "unlocked" | "unlocked-held" => Reply::Unlocked(true),
+            "unlocked-not-held" => Reply::Unlocked(false),
+            "done" => Reply::Done,
+            _ => panic!("no reply is called {word}"),
+        }
+    }
+
+    fn describe(command: &Command) -> String {
+        match command.verb {
+            Verb::Wait { limit: Some(limit) } => format!("wait within {limit:?}"),
+            Verb::Wait { limit: None } => "wait for ever".into(),
+            verb @ (Verb::Try | Verb::Cancel | Verb::Unlock | Verb::Close) => {
+                format!("{verb:?}").to_lowercase()
+            }
+        }
+    }
+}
+
+fn lock(options: &AcquireOptions) -> AdvisoryLock {
+    let seed = Seed::from_bytes([7; 32]);
+    AdvisoryLock::new(AdvisoryKey::Single(7), Mode::Exclusive, options, &seed, at(0))
+        .expect("sensible options")
+}
+
+fn forever() -> AcquireOptions {
+    AcquireOptions::new()
+}
+
+fn once() -> AcquireOptions {
+    within(0)
+}
+
+fn within(millis: u64) -> AcquireOptions {
+    AcquireOptions::new().with_timeout(ms(millis))
+}
