@@ -57,6 +57,8 @@ pub struct PermitLock {
     /// Whether more than `ours` and the gate may be held by a session of ours.
     doubt: bool,
     lingers: bool,
+    /// A permit came back since we last asked.
+    told: bool,
     ids: RequestIds,
     requests: Outbox<Request<Command>, REQUESTS>,
     events: Events,
@@ -95,6 +97,7 @@ impl PermitLock {
             failing: None,
             doubt: false,
             lingers: false,
+            told: false,
             ids: RequestIds::new(),
             requests: Outbox::new(),
             events: Events::new(),
@@ -118,6 +121,7 @@ impl PermitLock {
         let request = self.ids.next(self.command(verb), not_after);
         self.asked = Some(Asked { id: request.id, sent: now, verb, before: self.doubt });
         self.doubt = true;
+        self.told = false;
         self.requests.push(request);
     }
 
@@ -256,7 +260,7 @@ impl PermitLock {
             self.events.push(Event::Acquired { valid_until, fence: None });
             self.phase = Phase::Held { hold, since: now };
         } else {
-            wish.ask_at = now + LOOK;
+            wish.ask_at = if self.told { now } else { now + LOOK };
         }
     }
 
@@ -449,6 +453,7 @@ impl Machine for PermitLock {
     fn handle_nudge(&mut self, now: Instant) {
         if let Phase::Wanting(wish) = &mut self.phase {
             wish.ask_at = now;
+            self.told = true;
         }
         self.decide(now);
     }

@@ -12,6 +12,8 @@ mod memory_timelines;
 mod names;
 mod options;
 mod postgres_keys;
+mod postgres_permits;
+mod postgres_sessions;
 mod postgres_timelines;
 mod records;
 mod redis_cohort;
