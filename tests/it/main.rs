@@ -12,6 +12,8 @@ mod examples;
 mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
+#[cfg(target_os = "linux")]
+mod postgres_servers;
 mod quorum;
 mod quorum_world;
 #[cfg(target_os = "linux")]

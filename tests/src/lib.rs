@@ -5,6 +5,10 @@ pub mod check;
 pub mod entropy;
 pub mod explore;
 pub mod memory_world;
+#[cfg(target_os = "linux")]
+pub mod postgres;
+#[cfg(target_os = "linux")]
+mod process;
 pub mod quorum_world;
 #[cfg(target_os = "linux")]
 pub mod redis;

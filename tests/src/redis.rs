@@ -9,7 +9,6 @@
 mod client;
 mod cluster;
 mod options;
-mod process;
 mod proxy;
 mod sentinel;
 mod server;

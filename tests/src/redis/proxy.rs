@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Server;
 
-/// What no Redis server says.
+/// What no server says.
 const GARBAGE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
 /// How long a server's kernel may take to accept, which even a paused server's does at once.
@@ -32,7 +32,7 @@ pub enum Mode {
     LoseAnswers,
     /// Passes requests on and keeps the answers back, until the mode changes.
     HoldAnswers,
-    /// Answers every request with what no Redis server says, and passes nothing on.
+    /// Answers every request with what no server says, and passes nothing on.
     Garbage,
 }
 
@@ -85,14 +85,25 @@ impl Proxy {
     /// If no port is left.
     #[must_use = "a proxy is closed with its value"]
     pub fn to(server: &Server) -> Self {
+        Self::to_port(server.port(), |address| server.url_at(address))
+    }
+
+    /// Opens a port that leads to another port of this machine, with the URL that a client needs
+    /// to reach the server through the proxy's address.
+    ///
+    /// # Panics
+    ///
+    /// If no port is left.
+    #[must_use = "a proxy is closed with its value"]
+    pub fn to_port(port: u16, url_at: impl FnOnce(&str) -> String) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is left");
         let address = listener.local_addr().expect("the listener is bound");
-        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state = Mutex::default();
         let shared = Arc::new(Shared { server: target, state, changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         let listener = Some(thread::spawn(move || accepting.accept(&listener)));
-        Self { shared, address, url: server.url_at(&address.to_string()), listener }
+        Self { shared, address, url: url_at(&address.to_string()), listener }
     }
 
     /// Changes what becomes of everything from now on.

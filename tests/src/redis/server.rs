@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::options::{ADMIN, ServerOptions};
-use super::process::{free_port, start_redis};
 use super::{PATIENCE, eventually, text};
+use crate::process::{Program, free_port, open_log, read_log};
 
 /// How many ports are tried if somebody else takes each before the server does.
 const PORT_ATTEMPTS: usize = 20;
@@ -165,8 +165,7 @@ impl Server {
     /// What the server has said so far, since its directory was last emptied.
     #[must_use]
     pub fn log(&self) -> String {
-        let log = fs::read(self.directory().join(LOG)).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        read_log(&self.directory().join(LOG))
     }
 
     /// The process.
@@ -285,11 +284,11 @@ impl Server {
 
     fn launch(&self) -> Result<(), StartError> {
         let start = Instant::now();
-        let log = File::options().create(true).append(true).open(self.directory().join(LOG));
-        let log = log.expect("the directory is ours");
+        let log = open_log(&self.directory().join(LOG));
         let said_before = log.metadata().expect("the log is open").len();
         let arguments = [&[CONFIGURATION], self.options.arguments()].concat();
-        *self.process() = Some(start_redis(self.directory(), &arguments, log));
+        let redis = Program::find("redis-server", "redis-server", &[]);
+        *self.process() = Some(redis.start(self.directory(), &arguments, log));
         let said = || self.log().split_off(said_before as usize);
         loop {
             let running = self.process().as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)));

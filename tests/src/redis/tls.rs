@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::process::require;
+use crate::process::require;
 
 const DAYS: &str = "2";
 
