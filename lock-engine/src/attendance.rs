@@ -32,7 +32,8 @@ pub(crate) struct Attendance<S> {
 pub(crate) enum Outcome {
     Open,
     Acquired(Option<u64>),
-    Failed(LockError),
+    /// Boxed, because every lock has room for it and few fail.
+    Failed(Box<LockError>),
 }
 
 /// Whoever is to be woken once no lock is held any more; seldom more than one.
@@ -75,7 +76,7 @@ impl<S> Attendance<S> {
             }
             Event::Warned { .. } => self.warn(true, wakers),
             Event::Lost(reason) => self.lose(reason, wakers),
-            Event::Failed(error) => self.outcome = Outcome::Failed(error),
+            Event::Failed(error) => self.outcome = Outcome::Failed(Box::new(error)),
             Event::Released => self.released = true,
             Event::Closed { .. } => {
                 self.released = true;

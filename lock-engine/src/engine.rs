@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_proto::{
     AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Machine,
-    Request, RequestId, Succession,
+    Request, RequestId,
 };
 
 use crate::attendance::{Attendance, Outcome, Wakers};
@@ -55,11 +55,11 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// Lets time pass.
     fn handle_timeout(&self, now: Instant);
 
-    /// What comes for the lock of `site` is for `lock` from now on.
-    fn redirect(&self, _site: &Self::Site, _lock: LockId) {}
+    /// What comes for the lock `before` is for `lock` from now on.
+    fn redirect(&self, _before: LockId, _lock: LockId) {}
 
-    /// Nobody will hear of the lock of `site` again.
-    fn forget(&self, _site: &Self::Site) {}
+    /// Nobody will hear of `lock` again.
+    fn forget(&self, _lock: LockId) {}
 
     /// Who holds a lock.
     fn info(
@@ -195,7 +195,9 @@ impl<L: Link> Engine<L> {
         let mut current = lock;
         loop {
             while let Some(succession) = state.hub.poll_succession() {
-                state.redirect(succession, &self.link);
+                if succession.inherits {
+                    self.link.redirect(succession.before, succession.lock);
+                }
                 moved_up.push(succession.lock);
             }
             if let Some(lock) = current {
@@ -274,21 +276,6 @@ impl<L: Link> State<L> {
         }
     }
 
-    /// Lets a lock that inherits hear what was for the lock before it.
-    fn redirect(&mut self, succession: Succession, link: &L) {
-        let Succession { before, lock, inherits, .. } = succession;
-        if inherits
-            && let Some(site) = self.hub.attachment(lock).map(|heir| heir.site.clone())
-            && let Some(left) = self.hub.attachment(before)
-        {
-            let inherited = std::mem::replace(&mut left.site, site);
-            link.redirect(&inherited, lock);
-            if let Some(heir) = self.hub.attachment(lock) {
-                heir.site = inherited;
-            }
-        }
-    }
-
     fn apply(
         &mut self,
         lock: LockId,
@@ -307,7 +294,7 @@ impl<L: Link> State<L> {
             return;
         }
         if attendance.abandoned {
-            link.forget(&attendance.site);
+            link.forget(lock);
             self.hub.forget(lock);
         }
         if self.open == 0 {
@@ -323,7 +310,7 @@ impl<L: Link> State<L> {
         };
         match &attendance.outcome {
             Outcome::Acquired(fence) => Poll::Ready(Ok(*fence)),
-            Outcome::Failed(error) => Poll::Ready(Err(error.clone())),
+            Outcome::Failed(error) => Poll::Ready(Err(LockError::clone(error))),
             Outcome::Open => {
                 attendance.wait(cx);
                 Poll::Pending
@@ -346,7 +333,7 @@ impl<L: Link> State<L> {
         attendance.abandoned = true;
         let lost = attendance.lost.clone();
         if attendance.closed {
-            link.forget(&attendance.site);
+            link.forget(lock);
             self.hub.forget(lock);
         }
         Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))
@@ -494,7 +481,9 @@ impl<L: Link> Client for Engine<L> {
             let Some(attendance) = state.hub.attachment(lock) else { continue };
             match attendance.outcome {
                 _ if attendance.closed || attendance.lost.is_some() => {}
-                Outcome::Open => attendance.outcome = Outcome::Failed(LockError::Cancelled),
+                Outcome::Open => {
+                    attendance.outcome = Outcome::Failed(Box::new(LockError::Cancelled))
+                }
                 Outcome::Acquired(_) => attendance.lose(LossReason::Closed, &mut wakers),
                 Outcome::Failed(_) => {}
             }

@@ -11,6 +11,7 @@ mod fault;
 mod inbox;
 mod info;
 mod link;
+mod listeners;
 mod session;
 mod setup;
 mod slots;

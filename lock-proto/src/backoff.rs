@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::time::Span;
 use crate::{Jitter, LockError};
 
 /// The range in which an acquisition rests between two tries that nobody woke it for.
@@ -11,8 +12,8 @@ use crate::{Jitter, LockError};
 /// started together don't stay together. Default: 10 ms to 200 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    shortest: Duration,
-    longest: Duration,
+    shortest: Span,
+    longest: Span,
 }
 
 impl Backoff {
@@ -38,19 +39,22 @@ impl Backoff {
         if longest > Duration::from_secs(3600) {
             return Err(LockError::config("backoff", "the longest rest must be at most 1 hour"));
         }
-        Ok(Self { shortest, longest })
+        Ok(Self { shortest: shortest.into(), longest: longest.into() })
     }
 
     /// The rest before the try after `tries` tries.
     pub(crate) fn rest(self, tries: u32, jitter: &mut Jitter) -> Duration {
-        let doubled = self.shortest.saturating_mul(1 << tries.min(20));
-        let rest = doubled.min(self.longest);
+        let doubled = Duration::from(self.shortest).saturating_mul(1 << tries.min(20));
+        let rest = doubled.min(self.longest.into());
         jitter.between(rest / 2, rest)
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { shortest: Duration::from_millis(10), longest: Duration::from_millis(200) }
+        Self {
+            shortest: Duration::from_millis(10).into(),
+            longest: Duration::from_millis(200).into(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a machine tells the caller.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -94,13 +95,22 @@ impl From<String> for LossReason {
 /// kinds come in the order of the grammar, since an extension takes a warning back.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    /// Acquired, or Failed.
-    outcome: Option<Event>,
+    outcome: Option<Outcome>,
     extended: Option<Option<Instant>>,
     warned: Option<Instant>,
     lost: Option<LossReason>,
     released: bool,
     closed: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Acquired {
+        valid_until: Option<Instant>,
+        fence: Option<u64>,
+    },
+    /// Boxed, because every lock has room for it and few fail.
+    Failed(Box<LockError>),
 }
 
 impl Events {
@@ -119,7 +129,10 @@ impl Events {
     #[inline]
     pub(crate) fn push(&mut self, event: Event) {
         match event {
-            Event::Acquired { .. } | Event::Failed(_) => self.outcome = Some(event),
+            Event::Acquired { valid_until, fence } => {
+                self.outcome = Some(Outcome::Acquired { valid_until, fence });
+            }
+            Event::Failed(error) => self.outcome = Some(Outcome::Failed(Box::new(error))),
             Event::Extended { valid_until } => self.extended(valid_until),
             Event::Warned { valid_until } => self.warned(Some(valid_until)),
             Event::Lost(reason) => self.lost = Some(reason),
@@ -131,7 +144,10 @@ impl Events {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Event> {
         if let Some(outcome) = self.outcome.take() {
-            return Some(outcome);
+            return Some(match outcome {
+                Outcome::Acquired { valid_until, fence } => Event::Acquired { valid_until, fence },
+                Outcome::Failed(error) => Event::Failed(*error),
+            });
         }
         if let Some(valid_until) = self.extended.take() {
             return Some(Event::Extended { valid_until });

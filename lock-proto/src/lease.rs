@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::time::Span;
 use crate::{Deadline, Instant, LossReason, Timer};
 
 /// A renewal that failed is asked for again this much sooner than the next was due.
@@ -33,7 +34,10 @@ pub struct Terms {
 /// `renew_at < valid_until` and `warn_at < valid_until` whenever both are set.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
-    terms: Terms,
+    ttl: Option<Span>,
+    cadence: Option<Span>,
+    /// How often the lease may still be prolonged.
+    renewals: Option<u32>,
     valid_until: Option<Instant>,
     renew_at: Option<Instant>,
     warn_at: Option<Instant>,
@@ -56,18 +60,25 @@ pub(crate) enum Due {
 impl Hold {
     /// A hold that began at `now` on a lease until `valid_until`.
     #[inline]
-    pub(crate) fn begin(terms: Terms, valid_until: Option<Instant>, now: Instant) -> Self {
+    pub(crate) fn begin(terms: &Terms, valid_until: Option<Instant>, now: Instant) -> Self {
         let hold_until = terms.max_hold.map(|limit| now + limit);
-        let claiming = false;
-        let mut hold =
-            Self { terms, valid_until, renew_at: None, warn_at: None, hold_until, claiming };
+        let mut hold = Self {
+            ttl: terms.ttl.map(Span::from),
+            cadence: terms.cadence.map(Span::from),
+            renewals: terms.renewals,
+            valid_until,
+            renew_at: None,
+            warn_at: None,
+            hold_until,
+            claiming: false,
+        };
         hold.plan(now);
         hold
     }
 
     /// A hold that was handed over at `now`, until `valid_until`: the full lease is to be claimed
     /// soon, which no limit on renewals forbids.
-    pub(crate) fn begin_claim(terms: Terms, valid_until: Instant, now: Instant) -> Self {
+    pub(crate) fn begin_claim(terms: &Terms, valid_until: Instant, now: Instant) -> Self {
         let mut hold = Self::begin(terms, Some(valid_until), now);
         hold.claiming = true;
         hold.renew_at = Some(now + CLAIM_PAUSE.min(valid_until.since(now) / CLAIM_PART));
@@ -91,7 +102,7 @@ impl Hold {
         }
         if self.renew_at.is_some_and(|at| now >= at) {
             self.renew_at = None;
-            return self.terms.ttl.map_or(Due::Nothing, Due::Renewal);
+            return self.ttl().map_or(Due::Nothing, Due::Renewal);
         }
         if self.warn_at.is_some_and(|at| now >= at) {
             self.warn_at = None;
@@ -108,7 +119,7 @@ impl Hold {
         };
         if automatic
             && !self.claiming
-            && let Some(left) = &mut self.terms.renewals
+            && let Some(left) = &mut self.renewals
         {
             *left = left.saturating_sub(1);
         }
@@ -143,11 +154,11 @@ impl Hold {
     #[inline]
     fn plan(&mut self, now: Instant) {
         self.renew_at =
-            self.cadence().zip(self.terms.ttl).zip(self.valid_until).map(
-                |((cadence, ttl), end)| (now + cadence).min(before(end, ttl - cadence)).max(now),
-            );
+            self.cadence().zip(self.ttl()).zip(self.valid_until).map(|((cadence, ttl), end)| {
+                (now + cadence).min(before(end, ttl - cadence)).max(now)
+            });
         // Halfway between the renewal that is due and the end, so that one may fail unmentioned.
-        self.warn_at = self.terms.ttl.zip(self.valid_until).map(|(ttl, end)| {
+        self.warn_at = self.ttl().zip(self.valid_until).map(|(ttl, end)| {
             before(end, self.cadence().map_or(ttl / 3, |cadence| (ttl - cadence) / 2))
         });
         self.keep_within_lease();
@@ -155,7 +166,11 @@ impl Hold {
     }
 
     fn cadence(&self) -> Option<Duration> {
-        self.terms.cadence.filter(|_| self.terms.renewals != Some(0))
+        self.cadence.filter(|_| self.renewals != Some(0)).map(Duration::from)
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        self.ttl.map(Duration::from)
     }
 
     fn keep_within_lease(&mut self) {

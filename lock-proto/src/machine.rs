@@ -125,9 +125,14 @@ impl RequestIds {
     }
 
     pub(crate) fn next<C>(&mut self, command: C, not_after: Instant) -> Request<C> {
+        Request { id: self.draw(), not_after, command }
+    }
+
+    /// The id of a request that is yet to be made.
+    pub(crate) fn draw(&mut self) -> RequestId {
         let id = RequestId(self.0);
         self.0 = self.0.wrapping_add(1);
-        Request { id, not_after, command }
+        id
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::lease::Terms;
+use crate::time::Span;
 use crate::{Backoff, LockError};
 
 /// The range of a lease: shorter ones run out between two renewals of a busy machine, longer ones
@@ -245,23 +246,23 @@ impl Demand {
 
 /// How long an acquisition may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Budget(Option<Duration>);
+pub(crate) struct Budget(Option<Span>);
 
 impl Budget {
     pub(crate) fn of(options: &AcquireOptions) -> Self {
-        Self(options.timeout)
+        Self(options.timeout.map(Span::from))
     }
 
     /// Whether to wait at all.
     pub(crate) fn waits(self) -> bool {
-        self.0 != Some(Duration::ZERO)
+        self.0 != Some(Duration::ZERO.into())
     }
 
     pub(crate) fn ends(self, started: crate::Instant) -> crate::Instant {
-        self.0.map_or(crate::Instant::FAR_FUTURE, |budget| started + budget)
+        self.0.map_or(crate::Instant::FAR_FUTURE, |budget| started + Duration::from(budget))
     }
 
     pub(crate) fn timed_out(self) -> LockError {
-        LockError::Timeout(self.0.unwrap_or(Duration::MAX))
+        LockError::Timeout(self.0.map_or(Duration::MAX, Duration::from))
     }
 }

@@ -1,6 +1,7 @@
 //! Moments on the driver's clock, and why the next one matters.
 
 use core::fmt;
+use core::num::NonZero;
 use core::ops::Add;
 use core::time::Duration;
 
@@ -10,30 +11,33 @@ use core::time::Duration;
 /// running while its holder is suspended. There is no `Instant - Instant`, so that a reversed
 /// subtraction can't pass for a duration; use [`Instant::since`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+pub struct Instant(
+    /// One more than the nanoseconds, so that no moment takes no room beside one.
+    NonZero<u64>,
+);
 
 impl Instant {
     /// The clock's origin.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZero::<u64>::MIN);
     /// Later than every deadline: "never".
-    pub const FAR_FUTURE: Self = Self(u64::MAX);
+    pub const FAR_FUTURE: Self = Self(NonZero::<u64>::MAX);
 
     /// The moment `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZero::<u64>::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -52,7 +56,8 @@ impl fmt::Debug for Instant {
         if *self == Self::FAR_FUTURE {
             return f.write_str("never");
         }
-        write!(f, "{}.{:03}s", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
+        let nanos = self.as_nanos();
+        write!(f, "{}.{:03}s", nanos / 1_000_000_000, nanos / 1_000_000 % 1_000)
     }
 }
 
@@ -90,4 +95,22 @@ pub enum Timer {
     Retry,
     /// The lease is about to run out.
     Warning,
+}
+
+/// A length of time in nanoseconds, which takes half the room of a [`Duration`]; as the moments, it
+/// ends after some centuries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(NonZero<u64>);
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZero::<u64>::MIN.saturating_add(nanos))
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        Self::from_nanos(span.0.get() - 1)
+    }
 }

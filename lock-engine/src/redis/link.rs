@@ -1,14 +1,14 @@
 //! Carries the commands of locks to Redis servers, and what comes back to the locks.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lock_proto::redis::{
     Command, Keys, Message, RedLock, RedisLock, RedisOptions, Reply, RoundTrip, ServerLock, Side,
-    Slots, Token,
+    Slots,
 };
 use lock_proto::{
     AcquireOptions, Demand, Fault, FaultKind, Instant, LockError, LockId, LockInfo, LockName,
@@ -17,6 +17,7 @@ use lock_proto::{
 
 use super::courier::Courier;
 use super::crowds::{Crowds, Queue};
+use super::listeners::Listeners;
 use super::transport::{Office, Origin, Ticket};
 use super::{Inbox, info};
 use crate::engine::{Answer, Engine, Link};
@@ -33,8 +34,7 @@ pub(super) struct RedisLink {
     settings: RedisOptions,
     prefix: Arc<str>,
     seeds: Seeds,
-    /// Who is meant by a message, by token.
-    listeners: Mutex<BTreeMap<Box<str>, LockId>>,
+    listeners: Listeners,
     round_trips: Vec<Mutex<RoundTrip>>,
     crowds: Crowds,
     /// What was answered before its parcel was even handed over: the loop that hands it over takes
@@ -46,10 +46,6 @@ pub(super) struct RedisLink {
 
 /// An answer that came before its parcel was handed over.
 type Early = (LockId, RequestId, Result<Reply, Fault>);
-
-/// What the link keeps for one lock: the tokens under which it listens.
-#[derive(Debug, Default)]
-pub(super) struct Ears(Mutex<Vec<Token>>);
 
 impl RedisLink {
     pub(super) fn new(
@@ -65,7 +61,7 @@ impl RedisLink {
             settings,
             prefix,
             seeds,
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
             round_trips,
             crowds: Crowds::new(),
             early: Mutex::default(),
@@ -91,14 +87,6 @@ impl RedisLink {
         }
     }
 
-    fn listen(&self, lock: LockId, ears: &Ears, token: &Token) {
-        let mut tokens = locked(&ears.0);
-        if !tokens.contains(token) {
-            tokens.push(token.clone());
-            locked(&self.listeners).insert(token.as_str().into(), lock);
-        }
-    }
-
     fn measure(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
         if let (Some(queue), Ok([0, ..])) = (origin.queue, reply) {
             self.crowds.note(queue, now);
@@ -120,7 +108,7 @@ impl RedisLink {
 
 impl Link for RedisLink {
     type Machine = RedisLock;
-    type Site = Arc<Ears>;
+    type Site = ();
 
     const PURE: bool = false;
 
@@ -135,7 +123,7 @@ impl Link for RedisLink {
         demand: Demand,
         options: &AcquireOptions,
         now: Instant,
-    ) -> Result<(RedisLock, Arc<Ears>), LockError> {
+    ) -> Result<(RedisLock, ()), LockError> {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
         let (side, settings) = (side(demand), &self.settings);
         let machine = if self.round_trips.len() == 1 {
@@ -157,19 +145,19 @@ impl Link for RedisLink {
                 RedisLock::Servers(Box::new(lock))
             }
         };
-        Ok((machine, Arc::default()))
+        Ok((machine, ()))
     }
 
     fn carry_out(
         &self,
         lock: LockId,
-        ears: &Arc<Ears>,
+        (): &(),
         request: Request<Command>,
         now: Instant,
     ) -> Option<Result<Reply, Fault>> {
         let command = request.command;
         if command.listens() {
-            self.listen(lock, ears, &command.token);
+            self.listeners.listen(lock, &command.token);
         }
         let office: Weak<Engine<Self>> = self.engine.clone();
         let queue = command.listens().then(|| Queue::of(&command.keys));
@@ -198,22 +186,12 @@ impl Link for RedisLink {
 
     fn handle_timeout(&self, _now: Instant) {}
 
-    fn redirect(&self, ears: &Arc<Ears>, lock: LockId) {
-        let tokens = locked(&ears.0);
-        if !tokens.is_empty() {
-            let mut listeners = locked(&self.listeners);
-            listeners.extend(tokens.iter().map(|token| (token.as_str().into(), lock)));
-        }
+    fn redirect(&self, before: LockId, lock: LockId) {
+        self.listeners.redirect(before, lock);
     }
 
-    fn forget(&self, ears: &Arc<Ears>) {
-        let tokens = locked(&ears.0);
-        if !tokens.is_empty() {
-            let mut listeners = locked(&self.listeners);
-            for token in &*tokens {
-                listeners.remove(token.as_str());
-            }
-        }
+    fn forget(&self, lock: LockId) {
+        self.listeners.forget(lock);
     }
 
     fn info(
@@ -261,8 +239,7 @@ impl Office for Engine<RedisLink> {
 
     fn heard(&self, message: &str) {
         let Some((token, message)) = Message::parse(message) else { return };
-        let lock = locked(&self.link().listeners).get(token).copied();
-        if let Some(lock) = lock {
+        if let Some(lock) = self.link().listeners.meant_by(token) {
             self.message(lock, message);
         }
     }
@@ -270,8 +247,7 @@ impl Office for Engine<RedisLink> {
     fn missed(&self) {
         use crate::background::Driven as _;
 
-        let locks: Vec<LockId> = locked(&self.link().listeners).values().copied().collect();
-        for lock in locks {
+        for lock in self.link().listeners.locks() {
             self.nudge(lock);
         }
     }

@@ -284,7 +284,7 @@ impl FileLock {
     fn acquired(&mut self, now: Instant) {
         // Nothing but this process ends the lock, so its lease runs from the moment it is ours.
         let valid_until = self.terms.ttl.map(|ttl| now + ttl);
-        let hold = Hold::begin(self.terms.clone(), valid_until, now);
+        let hold = Hold::begin(&self.terms, valid_until, now);
         self.events.push(Event::Acquired { valid_until, fence: self.claims.fence() });
         self.phase = Phase::Held { hold, probe_at: now + PROBE };
     }

@@ -108,7 +108,7 @@ impl MemoryLock {
         match reply {
             Ok(Reply::Granted { fence, valid_until }) => {
                 let Phase::Entering { terms, .. } = &self.phase else { return };
-                let hold = Hold::begin(terms.clone(), valid_until, now);
+                let hold = Hold::begin(terms, valid_until, now);
                 self.events.push(Event::Acquired { valid_until, fence: Some(fence) });
                 self.phase = Phase::Held { hold, extending: None, wanted: None };
             }

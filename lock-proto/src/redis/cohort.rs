@@ -9,6 +9,7 @@ use super::options::Lease;
 use super::phase::{Dirt, Phase, Wish};
 use super::server_lock::ServerLock;
 use crate::lease::Hold;
+use crate::time::Span;
 use crate::{AcquireOptions, Event, Instant};
 
 /// How many fencing tokens a script mints for one hold: the first is the holder's, and the others
@@ -23,8 +24,8 @@ pub struct Cohort {
     /// Of the keys, at hand: most comparisons end with it.
     hash: u64,
     keys: Keys,
-    ttl: Duration,
-    cadence: Option<Duration>,
+    ttl: Span,
+    cadence: Option<Span>,
 }
 
 /// Since when a process has held a lock, and the fences that are left of those that came with it.
@@ -51,7 +52,8 @@ pub(super) enum Legacy {
 
 impl Cohort {
     pub(super) fn new(keys: &Keys, lease: &Lease) -> Self {
-        Self { hash: keys.hash(), keys: keys.clone(), ttl: lease.ttl, cadence: lease.terms.cadence }
+        let ttl = lease.ttl().into();
+        Self { hash: keys.hash(), keys: keys.clone(), ttl, cadence: lease.cadence }
     }
 
     /// The keys of the lock.
@@ -89,12 +91,11 @@ impl ServerLock {
     /// makes no difference to anybody else.
     #[must_use]
     pub fn leading(mut self, options: &AcquireOptions) -> Self {
-        let terms = &self.lease.terms;
         self.leads = self.budget.waits()
             && self.side == Side::Exclusive
             && options.owner().is_none()
-            && terms.renewals.is_none()
-            && terms.max_hold.is_none();
+            && self.lease.renewals.is_none()
+            && self.lease.max_hold.is_none();
         self
     }
 
@@ -114,7 +115,7 @@ impl ServerLock {
         let legacy = before.bequeath(self, now);
         match legacy {
             Legacy::Hold { valid_until, tenure } => {
-                self.hold(Hold::begin(self.lease.terms.clone(), valid_until, now), tenure);
+                self.hold(Hold::begin(&self.lease.terms(), valid_until, now), tenure);
             }
             Legacy::Place { ask_at } => {
                 wish.ask_at = ask_at;
@@ -135,7 +136,7 @@ impl ServerLock {
         }
         let legacy = match leaving.legacy {
             Legacy::Hold { valid_until, tenure } => {
-                let lasts = valid_until.is_some_and(|end| now + self.lease.min_validity <= end);
+                let lasts = valid_until.is_some_and(|end| now + self.lease.min_validity() <= end);
                 match tenure.passed(self.fencing, now).filter(|_| lasts) {
                     Some(tenure) => Legacy::Hold { valid_until, tenure },
                     None => Legacy::Nothing,
@@ -143,7 +144,7 @@ impl ServerLock {
             }
             legacy @ (Legacy::Place { .. } | Legacy::Nothing) => legacy,
         };
-        if matches!(legacy, Legacy::Nothing) || !leaving.call_off(&mut self.requests) {
+        if matches!(legacy, Legacy::Nothing) || !leaving.call_off() {
             return Legacy::Nothing;
         }
         core::mem::swap(&mut self.token, &mut heir.token);

@@ -1,5 +1,6 @@
 //! The keys of one lock: one function derives them all.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -21,14 +22,22 @@ pub struct Keys(Arc<Names>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Names {
-    lock: String,
-    fence: String,
-    waiting: String,
-    writers: String,
-    queue: String,
-    readers: String,
-    tagged: String,
+    /// All of them, one after another: the lock, and each [`Word`] behind the lock with its tag.
+    text: Box<str>,
+    lock: usize,
+    /// The length of what each auxiliary key begins with.
+    tagged: usize,
     hash: u64,
+}
+
+/// What an auxiliary key is for.
+#[derive(Clone, Copy)]
+enum Word {
+    Fence,
+    Waiting,
+    Writers,
+    Queue,
+    Readers,
 }
 
 impl Keys {
@@ -48,16 +57,28 @@ impl Keys {
 
     fn of(lock: String) -> Self {
         let tagged = tagged(&lock);
-        Self(Arc::new(Names {
-            fence: format!("{tagged}{MARK}fence"),
-            waiting: format!("{tagged}{MARK}waiting"),
-            writers: format!("{tagged}{MARK}writers"),
-            queue: format!("{tagged}{MARK}queue"),
-            readers: format!("{tagged}{MARK}readers"),
-            tagged,
-            hash: hash(&lock),
-            lock,
-        }))
+        let places = Word::ALL.len() * (tagged.len() + MARK.len()) + Word::LETTERS;
+        let mut text = String::with_capacity(lock.len() + places);
+        text.push_str(&lock);
+        for word in Word::ALL {
+            text.extend([&tagged, MARK, word.text()]);
+        }
+        let (lock, tagged, hash) = (lock.len(), tagged.len(), hash(&lock));
+        Self(Arc::new(Names { text: text.into(), lock, tagged, hash }))
+    }
+
+    /// The key of what stands beside the lock.
+    fn beside(&self, word: Word) -> &str {
+        let Names { text, lock, tagged, .. } = &*self.0;
+        let before = word as usize;
+        let letters: usize = Word::ALL.iter().take(before).map(|word| word.text().len()).sum();
+        let start = lock + before * (tagged + MARK.len()) + letters;
+        &text[start..start + tagged + MARK.len() + word.text().len()]
+    }
+
+    /// What each auxiliary key begins with.
+    fn tagged(&self) -> &str {
+        &self.0.text[self.0.lock..][..self.0.tagged]
     }
 
     /// The keys of one of the slots that make a semaphore on several servers: a mutex of its own.
@@ -69,7 +90,7 @@ impl Keys {
     /// The keys of the mutex at which the takers of such slots queue.
     #[must_use]
     pub fn gate(&self) -> Self {
-        Self::of(format!("{}{MARK}gate", self.0.tagged))
+        Self::of(format!("{}{MARK}gate", self.tagged()))
     }
 
     /// A number that few locks share, so that it can be looked at before the name.
@@ -81,43 +102,43 @@ impl Keys {
     /// The lock itself.
     #[must_use]
     pub fn lock(&self) -> &str {
-        &self.0.lock
+        &self.0.text[..self.0.lock]
     }
 
     /// The fencing counter; on several servers, the highest ballot.
     #[must_use]
     pub fn fence(&self) -> &str {
-        &self.0.fence
+        self.beside(Word::Fence)
     }
 
     /// A hash: what is known of each waiter.
     #[must_use]
     pub fn waiting(&self) -> &str {
-        &self.0.waiting
+        self.beside(Word::Waiting)
     }
 
     /// A sorted set: writers and takers of permits that wait, in their order.
     #[must_use]
     pub fn writers(&self) -> &str {
-        &self.0.writers
+        self.beside(Word::Writers)
     }
 
     /// A sorted set: readers that wait, in their order.
     #[must_use]
     pub fn queue(&self) -> &str {
-        &self.0.queue
+        self.beside(Word::Queue)
     }
 
     /// A sorted set: readers that hold, by the end of their leases.
     #[must_use]
     pub fn readers(&self) -> &str {
-        &self.0.readers
+        self.beside(Word::Readers)
     }
 
     /// Where it stands that `token` is never to be let in.
     #[must_use]
     pub fn gone(&self, token: &str) -> String {
-        format!("{}{MARK}gone:{token}", self.0.tagged)
+        format!("{}{MARK}gone:{token}", self.tagged())
     }
 
     /// The name whose fence is `key`, if it is a fence at all; without the prefix.
@@ -138,7 +159,23 @@ impl Keys {
     /// What all slots of the semaphore begin with.
     #[must_use]
     pub fn permits(&self) -> String {
-        format!("{}{MARK}permit:", self.0.tagged)
+        format!("{}{MARK}permit:", self.tagged())
+    }
+}
+
+impl Word {
+    const ALL: [Self; 5] = [Self::Fence, Self::Waiting, Self::Writers, Self::Queue, Self::Readers];
+    /// Of all of them.
+    const LETTERS: usize = 31;
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::Waiting => "waiting",
+            Self::Writers => "writers",
+            Self::Queue => "queue",
+            Self::Readers => "readers",
+        }
     }
 }
 

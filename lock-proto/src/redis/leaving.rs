@@ -2,11 +2,10 @@
 
 use core::time::Duration;
 
-use super::call::{Command, Reply};
+use super::call::Reply;
 use super::cohort::Legacy;
 use super::phase::Dirt;
-use crate::outbox::Outbox;
-use crate::{Deadline, Fault, FaultKind, Instant, Request, RequestId, Timer};
+use crate::{Deadline, Fault, FaultKind, Instant, RequestId, Timer};
 
 /// Then what remains is left to its lease.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -21,6 +20,8 @@ const REPEAT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Leaving {
     asked: Option<RequestId>,
+    /// What was asked for, as long as nobody has taken it to carry it out.
+    unsent: Option<Release>,
     ask_at: Instant,
     give_up_at: Instant,
     tries: u32,
@@ -32,12 +33,22 @@ pub(super) struct Leaving {
     pub(super) legacy: Legacy,
 }
 
+/// How a lock is given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Release {
+    /// Without a look at who is next.
+    Plain,
+    /// The server is to refuse our token for so long.
+    Full { refuse_for: Option<Duration> },
+}
+
 impl Leaving {
     pub(super) fn new(legacy: Legacy, now: Instant) -> Self {
         Self {
             plain: true,
             legacy,
             asked: None,
+            unsent: None,
             ask_at: now,
             give_up_at: now + LEAVE_WITHIN,
             tries: 0,
@@ -71,10 +82,9 @@ impl Leaving {
         }
     }
 
-    /// Whether to ask for the release at `now`, and until when.
-    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let due = self.asked.is_none() && !self.confirmed && !self.refused && now >= self.ask_at;
-        due.then_some(self.give_up_at)
+    /// Whether to ask for the release at `now`.
+    pub(super) fn due(&self, now: Instant) -> bool {
+        self.asked.is_none() && !self.confirmed && !self.refused && now >= self.ask_at
     }
 
     /// For how long the server must refuse our token.
@@ -87,9 +97,16 @@ impl Leaving {
         self.plain
     }
 
-    /// The release was asked for.
-    pub(super) fn asked(&mut self, id: RequestId) {
+    /// Asks for the release.
+    pub(super) fn ask(&mut self, id: RequestId, release: Release) {
         self.asked = Some(id);
+        self.unsent = Some(release);
+    }
+
+    /// Takes the release that was asked for, and says until when it is of use.
+    pub(super) fn hand_out(&mut self) -> Option<(RequestId, Release, Instant)> {
+        let release = self.unsent.take()?;
+        self.asked.map(|id| (id, release, self.give_up_at))
     }
 
     /// Records an answer, if it is that to the release.
@@ -117,12 +134,9 @@ impl Leaving {
         true
     }
 
-    /// Takes the release back, if it is still in `requests`.
-    pub(super) fn call_off<const N: usize>(
-        &self,
-        requests: &mut Outbox<Request<Command>, N>,
-    ) -> bool {
-        self.asked.is_some_and(|asked| requests.pop().is_some_and(|unsent| unsent.id == asked))
+    /// Takes the release back, if nobody has taken it yet.
+    pub(super) fn call_off(&mut self) -> bool {
+        self.unsent.take().is_some()
     }
 
     /// Something of ours may have come after the release.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::file::Identity;
 use crate::lease::Terms;
 use crate::options::TTL;
+use crate::time::Span;
 use crate::{AcquireOptions, Backoff, LockError};
 
 const EXPIRY: Duration = Duration::from_secs(30);
@@ -127,7 +128,13 @@ impl RedisOptions {
         } else if let Some(cadence) = terms.cadence {
             self.check_cadence(cadence, ttl, "renewal")?;
         }
-        Ok(Lease { terms, ttl, min_validity })
+        Ok(Lease {
+            ttl: ttl.into(),
+            min_validity: min_validity.into(),
+            cadence: terms.cadence.map(Span::from),
+            renewals: terms.renewals,
+            max_hold: terms.max_hold.map(Span::from),
+        })
     }
 
     fn min_validity_of(&self, ttl: Duration) -> Result<Duration, LockError> {
@@ -164,9 +171,30 @@ impl RedisOptions {
 /// What is agreed about one hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
-    pub(crate) terms: Terms,
-    pub(crate) ttl: Duration,
-    pub(crate) min_validity: Duration,
+    ttl: Span,
+    min_validity: Span,
+    pub(crate) cadence: Option<Span>,
+    pub(crate) renewals: Option<u32>,
+    pub(crate) max_hold: Option<Span>,
+}
+
+impl Lease {
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl.into()
+    }
+
+    pub(crate) fn min_validity(&self) -> Duration {
+        self.min_validity.into()
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            ttl: Some(self.ttl()),
+            cadence: self.cadence.map(Duration::from),
+            renewals: self.renewals,
+            max_hold: self.max_hold.map(Duration::from),
+        }
+    }
 }
 
 /// For how long a lease of `ttl` is believed in: for nothing, if it is too short for that.

@@ -6,6 +6,7 @@ use super::cohort::Tenure;
 use super::leaving::Leaving;
 use crate::lease::Hold;
 use crate::options::Budget;
+use crate::time::Span;
 use crate::{Fault, Instant, RequestId};
 
 /// A server that has answered nothing for so long ends even a wait without an end.
@@ -46,7 +47,7 @@ pub(super) struct Held {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extension {
-    pub(super) ttl: Duration,
+    pub(super) ttl: Span,
     pub(super) automatic: bool,
     pub(super) at: Instant,
 }
@@ -56,6 +57,8 @@ pub(super) struct Extension {
 pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) sent: Instant,
+    /// Whether nobody has taken it yet, to carry it out.
+    pub(super) unsent: bool,
     pub(super) errand: Errand,
     /// What may have been on the server before.
     pub(super) before: Dirt,
@@ -70,7 +73,7 @@ pub(super) enum Errand {
         valid_until: Instant,
     },
     Extend {
-        ttl: Duration,
+        ttl: Span,
         automatic: bool,
     },
 }

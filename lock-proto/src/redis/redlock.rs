@@ -73,7 +73,6 @@ pub struct RedLock {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a lock is held for most of its life")]
 enum Phase {
     /// Every server has been asked.
     Voting {

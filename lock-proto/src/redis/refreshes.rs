@@ -1,5 +1,7 @@
 //! When the last refreshes of a place in the queue were handed out.
 
+use alloc::boxed::Box;
+
 use super::call::LIVENESS;
 use crate::Instant;
 
@@ -11,12 +13,13 @@ const KEPT: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Refreshes {
     next: u64,
-    sent: [Instant; KEPT],
+    /// Most locks never wait.
+    sent: Option<Box<[Instant; KEPT]>>,
 }
 
 impl Refreshes {
     pub(super) fn new() -> Self {
-        Self { next: 1, sent: [Instant::ZERO; KEPT] }
+        Self { next: 1, sent: None }
     }
 
     /// Whether there has been none.
@@ -28,14 +31,25 @@ impl Refreshes {
     pub(super) fn stamp(&mut self, now: Instant) -> u64 {
         let stamp = self.next;
         self.next += 1;
-        self.sent[slot(stamp)] = now;
+        self.sent.get_or_insert_with(|| Box::new([Instant::ZERO; KEPT]))[slot(stamp)] = now;
         stamp
+    }
+
+    /// The last stamp.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// No grant is dated any more.
+    pub(super) fn settle(&mut self) {
+        self.sent = None;
     }
 
     /// When the refresh with this stamp was handed out, if that is known and not long ago.
     pub(super) fn sent(&self, stamp: u64, now: Instant) -> Option<Instant> {
         let kept = stamp < self.next && stamp + KEPT as u64 >= self.next && stamp > 0;
-        Some(self.sent[slot(stamp)]).filter(|sent| kept && now.since(*sent) <= LIVENESS)
+        let sent = self.sent.as_ref().map(|sent| sent[slot(stamp)]);
+        sent.filter(|sent| kept && now.since(*sent) <= LIVENESS)
     }
 }
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::call::{CLAIM, Command, Message, Reply, Side, Verb};
 use super::cohort::{Cohort, Legacy, Tenure};
 use super::keys::Keys;
-use super::leaving::Leaving;
+use super::leaving::{Leaving, Release};
 use super::options::{Lease, RedisOptions, trusted};
 use super::phase::{Asked, Dirt, Errand, Extension, Failing, Held, Phase, Wish};
 use super::refreshes::Refreshes;
@@ -14,7 +14,6 @@ use crate::event::Events;
 use crate::lease::{Due, Hold};
 use crate::machine::RequestIds;
 use crate::options::{Budget, TTL};
-use crate::outbox::Outbox;
 use crate::{
     AcquireOptions, Backoff, Deadline, Event, Fault, FaultKind, Instant, Jitter, LockError,
     LossReason, Machine, Request, RequestId, Seed, Timer,
@@ -31,8 +30,6 @@ const PLAUSIBLE: u64 = 1_600_000_000_000_000;
 const SEND_WITHIN: Duration = Duration::from_secs(1);
 /// A question without an answer for so long is the server's fault, and not somebody else's hold.
 const SILENCE: Duration = Duration::from_millis(500);
-/// One question and one release beside it.
-const REQUESTS: usize = 2;
 
 /// One acquisition of a lock on one server.
 ///
@@ -68,7 +65,6 @@ pub struct ServerLock {
     /// Whether anything of ours may be on the server.
     pub(super) dirty: Dirt,
     ids: RequestIds,
-    pub(super) requests: Outbox<Request<Command>, REQUESTS>,
     pub(super) events: Events,
 }
 
@@ -108,7 +104,6 @@ impl ServerLock {
             refreshes: Refreshes::new(),
             dirty: Dirt::None,
             ids: RequestIds::new(),
-            requests: Outbox::new(),
             events: Events::new(),
         };
         match side {
@@ -138,32 +133,56 @@ impl ServerLock {
     }
 
     fn take(&mut self, now: Instant) {
-        let verb = Verb::Take { ttl: self.lease.ttl, fencing: self.fencing };
-        self.ask(verb, Errand::Take, now);
+        self.ask(Errand::Take, now);
     }
 
     fn enter(&mut self, now: Instant) {
-        let stamp = self.refreshes.stamp(now);
-        let wait = self.budget.waits();
-        let verb = Verb::Enter { side: self.side, ttl: self.lease.ttl, wait, stamp };
-        self.ask(verb, Errand::Enter, now);
+        self.refreshes.stamp(now);
+        self.ask(Errand::Enter, now);
     }
 
-    fn ask(&mut self, verb: Verb, errand: Errand, now: Instant) {
+    fn ask(&mut self, errand: Errand, now: Instant) {
         debug_assert!(self.asked.is_none(), "one question at a time");
-        let not_after = match (&self.phase, &errand) {
-            (Phase::Held(held), _) => held.hold.valid_until().unwrap_or(Instant::FAR_FUTURE),
-            (_, Errand::Mint { valid_until }) => *valid_until,
-            (Phase::Wanting(_), _) => now + SEND_WITHIN,
-            (Phase::Behind(_) | Phase::Leaving(_) | Phase::Closed, _) => return,
-        };
         let before = self.dirty;
         if errand.takes() && before == Dirt::None {
             self.dirty = Dirt::Ours;
         }
-        let request = self.ids.next(Command::new(0, &self.keys, &self.token, verb), not_after);
-        self.asked = Some(Asked { id: request.id, sent: now, errand, before });
-        self.requests.push(request);
+        let id = self.ids.draw();
+        self.asked = Some(Asked { id, sent: now, unsent: true, errand, before });
+    }
+
+    /// The question that nobody has taken yet.
+    fn question(&mut self) -> Option<Request<Command>> {
+        let asked = self.asked.as_mut().filter(|asked| asked.unsent)?;
+        asked.unsent = false;
+        let (side, ttl) = (self.side, self.lease.ttl());
+        let verb = match asked.errand {
+            Errand::Take => Verb::Take { ttl, fencing: self.fencing },
+            Errand::Enter => {
+                Verb::Enter { side, ttl, wait: self.budget.waits(), stamp: self.refreshes.last() }
+            }
+            Errand::Mint { .. } => Verb::Mint,
+            Errand::Extend { ttl, .. } => Verb::Extend { side, ttl: ttl.into() },
+        };
+        let not_after = match (&self.phase, &asked.errand) {
+            (Phase::Held(held), _) => held.hold.valid_until().unwrap_or(Instant::FAR_FUTURE),
+            (_, Errand::Mint { valid_until }) => *valid_until,
+            (_, Errand::Take | Errand::Enter | Errand::Extend { .. }) => asked.sent + SEND_WITHIN,
+        };
+        let command = Command::new(0, &self.keys, &self.token, verb);
+        Some(Request { id: asked.id, not_after, command })
+    }
+
+    /// The release that nobody has taken yet.
+    fn release_asked(&mut self) -> Option<Request<Command>> {
+        let Phase::Leaving(leaving) = &mut self.phase else { return None };
+        let (id, release, not_after) = leaving.hand_out()?;
+        let verb = match release {
+            Release::Plain => Verb::GiveBack,
+            Release::Full { refuse_for } => Verb::Leave { side: self.side, refuse_for },
+        };
+        let command = Command::new(0, &self.keys, &self.token, verb);
+        Some(Request { id, not_after, command })
     }
 
     /// Records the answer to the one question.
@@ -220,10 +239,10 @@ impl ServerLock {
                 self.won(*valid_until, Tenure::new(minted.unsigned_abs(), now), now);
             }
             (Errand::Take | Errand::Enter, 1) => {
-                let valid_until = asked.sent + trusted(self.lease.ttl);
+                let valid_until = asked.sent + trusted(self.lease.ttl());
                 // R6: an unlikely number is no fence, and neither is the lack of one.
                 if self.fencing && fence < PLAUSIBLE && matches!(asked.errand, Errand::Take) {
-                    return self.ask(Verb::Mint, Errand::Mint { valid_until }, now);
+                    return self.ask(Errand::Mint { valid_until }, now);
                 }
                 let tenure = match asked.errand {
                     Errand::Enter => Tenure::granted(fence, now),
@@ -250,15 +269,16 @@ impl ServerLock {
 
     /// Ours until `valid_until`, unless that is too soon to be of use.
     fn won(&mut self, valid_until: Instant, tenure: Tenure, now: Instant) {
-        if now + self.lease.min_validity > valid_until {
+        if now + self.lease.min_validity() > valid_until {
             return self.again(now);
         }
-        self.hold(Hold::begin(self.lease.terms.clone(), Some(valid_until), now), tenure);
+        self.hold(Hold::begin(&self.lease.terms(), Some(valid_until), now), tenure);
     }
 
     pub(super) fn hold(&mut self, hold: Hold, tenure: Tenure) {
         let fence = Some(tenure.fence).filter(|_| self.fencing);
         self.events.push(Event::Acquired { valid_until: hold.valid_until(), fence });
+        self.refreshes.settle();
         self.phase = Phase::Held(Held { hold, tenure, wanted: None });
     }
 
@@ -294,12 +314,12 @@ impl ServerLock {
         let (ttl, automatic) = match asked.errand {
             Errand::Extend { ttl, automatic } => (ttl, automatic),
             // A refresh that was overtaken by the grant: a yes proves a lease, a no is out of date.
-            Errand::Enter if matches!(reply, Ok([1, ..])) => (self.lease.ttl, false),
+            Errand::Enter if matches!(reply, Ok([1, ..])) => (self.lease.ttl().into(), false),
             Errand::Take | Errand::Enter | Errand::Mint { .. } => return,
         };
         match reply {
             Ok([1, ..]) if alive => {
-                let valid_until = asked.sent + trusted(ttl);
+                let valid_until = asked.sent + trusted(ttl.into());
                 held.hold.prolong(Some(valid_until), automatic, now);
                 if held.wanted.is_none_or(|wanted| wanted.automatic) {
                     held.wanted = None;
@@ -333,10 +353,8 @@ impl ServerLock {
 
     /// Takes back what was not handed out yet.
     pub(super) fn withdraw(&mut self) {
-        while let Some(unsent) = self.requests.pop() {
-            if let Some(asked) = self.asked.take_if(|asked| asked.id == unsent.id) {
-                self.untouched(&asked);
-            }
+        if let Some(asked) = self.asked.take_if(|asked| asked.unsent) {
+            self.untouched(&asked);
         }
     }
 
@@ -394,6 +412,7 @@ impl ServerLock {
                 Due::Nothing => break,
                 Due::Warning => self.events.warned(held.hold.valid_until()),
                 Due::Renewal(ttl) => {
+                    let ttl = ttl.into();
                     held.wanted.get_or_insert(Extension { ttl, automatic: true, at: now });
                 }
                 Due::Loss(reason) => {
@@ -406,8 +425,7 @@ impl ServerLock {
             && let Some(Extension { ttl, automatic, .. }) =
                 held.wanted.take_if(|wanted| now >= wanted.at)
         {
-            let verb = Verb::Extend { side: self.side, ttl };
-            self.ask(verb, Errand::Extend { ttl, automatic }, now);
+            self.ask(Errand::Extend { ttl, automatic }, now);
         }
     }
 
@@ -417,18 +435,16 @@ impl ServerLock {
         if let Some(clean) = leaving.over(self.dirty, overtaken, now) {
             self.events.push(Event::Closed { clean });
             self.phase = Phase::Closed;
-        } else if let Some(within) = leaving.due(now) {
+        } else if leaving.due(now) {
             let refuse_for = Leaving::refuse_for(self.dirty, overtaken);
             // Whoever has never stood in the queue has no place in it to give up.
             let plain = leaving.is_plain() && refuse_for.is_none() && self.refreshes.is_empty();
-            let verb = if plain && self.side == Side::Exclusive {
-                Verb::GiveBack
+            let release = if plain && self.side == Side::Exclusive {
+                Release::Plain
             } else {
-                Verb::Leave { side: self.side, refuse_for }
+                Release::Full { refuse_for }
             };
-            let request = self.ids.next(Command::new(0, &self.keys, &self.token, verb), within);
-            leaving.asked(request.id);
-            self.requests.push(request);
+            leaving.ask(self.ids.draw(), release);
         }
     }
 }
@@ -458,7 +474,7 @@ impl Machine for ServerLock {
     }
 
     fn poll_request(&mut self) -> Option<Request<Command>> {
-        self.requests.pop()
+        self.release_asked().or_else(|| self.question())
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -518,9 +534,8 @@ impl Machine for ServerLock {
                 let valid_until = claimed.map(|sent| sent + trusted(CLAIM));
                 match valid_until.filter(|until| now < *until && now < wish.give_up_at) {
                     Some(until) => {
-                        let terms = self.lease.terms.clone();
                         let tenure = Tenure::granted(message.fence, now);
-                        self.hold(Hold::begin_claim(terms, until, now), tenure);
+                        self.hold(Hold::begin_claim(&self.lease.terms(), until, now), tenure);
                     }
                     None => wish.ask_at = now,
                 }
@@ -541,7 +556,7 @@ impl Machine for ServerLock {
     fn extend(&mut self, ttl: Duration, now: Instant) {
         if let Phase::Held(held) = &mut self.phase {
             // The server takes no longer one.
-            let ttl = ttl.min(TTL.1);
+            let ttl = ttl.min(TTL.1).into();
             held.wanted = Some(Extension { ttl, automatic: false, at: now });
         }
         self.decide(now);

@@ -119,7 +119,7 @@ impl Slots {
         let lease = settings.lease(options)?;
         let budget = Budget::of(options);
         let mut jitter = seed.jitter();
-        let mut own = AcquireOptions::new().with_ttl(lease.ttl).with_backoff(options.backoff());
+        let mut own = AcquireOptions::new().with_ttl(lease.ttl()).with_backoff(options.backoff());
         if let Some(owner) = options.owner() {
             own = own.with_owner(owner);
         }
@@ -191,7 +191,7 @@ impl Slots {
     fn heard(&mut self, news: News, now: Instant) {
         match (news, &self.phase) {
             (News::Entered(fence), Phase::Queueing) => {
-                let extend_at = now + self.lease.ttl / 3;
+                let extend_at = now + self.lease.ttl() / 3;
                 self.phase =
                     Phase::Choosing(Choice { fence, tried: 0, watch_until: None, extend_at });
             }
@@ -229,7 +229,7 @@ impl Slots {
             !keeps
         });
         self.events.push(Event::Acquired { valid_until: Some(valid_until), fence });
-        let hold = Hold::begin(self.lease.terms.clone(), Some(valid_until), now);
+        let hold = Hold::begin(&self.lease.terms(), Some(valid_until), now);
         self.phase = Phase::Held { hold, renewal: None };
     }
 

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::borrow::Borrow;
 use core::fmt;
 
 use crate::Seed;
@@ -61,6 +62,12 @@ fn parse(token: &str) -> Option<Holder> {
         pid: Some(pid.parse().ok()?),
         ..Holder::default()
     })
+}
+
+impl Borrow<str> for Token {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Token {

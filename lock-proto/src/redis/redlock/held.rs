@@ -40,7 +40,7 @@ struct Renewal {
 
 impl Held {
     pub(super) fn new(
-        terms: Terms,
+        terms: &Terms,
         valid_until: Instant,
         repair_at: Instant,
         now: Instant,
@@ -155,7 +155,7 @@ impl RedLock {
         held.repairs += 1;
         held.repair_at = Some(now + rest).filter(|_| held.repairs < REPAIRS);
         let ends = held.ends();
-        let verb = Verb::Keep { side: self.side, ballot: self.ballot, ttl: self.lease.ttl };
+        let verb = Verb::Keep { side: self.side, ballot: self.ballot, ttl: self.lease.ttl() };
         for index in 0..self.servers.len() {
             let missing = self.tally.of(index) != Voice::Yes;
             if missing && self.servers.ask(index, verb.clone(), ends, now) {

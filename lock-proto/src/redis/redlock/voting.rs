@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::servers::Mark;
 use super::{Held, Phase, RedLock};
 use crate::redis::call::Verb;
-use crate::redis::options::{Lease, drift};
+use crate::redis::options::drift;
 use crate::redis::quorum::{Tally, Verdict, Voice, majority, valid_until};
 use crate::{Event, Fault, Instant, LockError};
 
@@ -24,8 +24,8 @@ impl RedLock {
         match self.tally.verdict() {
             Verdict::Open => {}
             Verdict::Won => {
-                let valid_until = valid_until(started, self.lease.ttl);
-                if now + self.lease.min_validity <= valid_until {
+                let valid_until = valid_until(started, self.lease.ttl());
+                if now + self.lease.min_validity() <= valid_until {
                     self.acquired(valid_until, now);
                 } else {
                     self.vote_lost(now);
@@ -69,7 +69,7 @@ impl RedLock {
         let verb = Verb::Vote {
             side: self.side,
             ballot: self.ballot,
-            ttl: self.lease.ttl,
+            ttl: self.lease.ttl(),
             wait: self.queues(),
             came: self.born_micros,
         };
@@ -110,7 +110,7 @@ impl RedLock {
 
     /// No answer is waited for longer than a vote can still be won, or than the caller waits.
     pub(super) fn longest_vote(&self, started: Instant) -> Duration {
-        let Lease { ttl, min_validity, .. } = self.lease;
+        let (ttl, min_validity) = (self.lease.ttl(), self.lease.min_validity());
         let winnable = ttl.saturating_sub(drift(ttl)).saturating_sub(min_validity);
         winnable.min(self.give_up_at.since(started))
     }
@@ -124,7 +124,7 @@ impl RedLock {
         let fence = Some(self.ballot).filter(|_| self.fencing);
         self.events.push(Event::Acquired { valid_until: Some(valid_until), fence });
         let repair_at = now + self.backoff.rest(0, &mut self.jitter);
-        self.phase = Phase::Held(Held::new(self.lease.terms.clone(), valid_until, repair_at, now));
+        self.phase = Phase::Held(Held::new(&self.lease.terms(), valid_until, repair_at, now));
         self.decide(now);
     }
 
@@ -141,7 +141,7 @@ impl RedLock {
         }
         // What fails for as long as a lease fails for ever.
         let hopeless =
-            self.unreachable_since.is_some_and(|since| now.since(since) >= self.lease.ttl);
+            self.unreachable_since.is_some_and(|since| now.since(since) >= self.lease.ttl());
         if self.tally.refused()
             && let Some(refusal) = self.refusal.take()
         {

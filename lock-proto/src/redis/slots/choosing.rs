@@ -19,7 +19,7 @@ impl Slots {
         let until = self.parts.valid_until().unwrap_or(Instant::FAR_FUTURE);
         let Phase::Choosing(choice) = &mut self.phase else { return };
         if held >= self.count {
-            if now + self.lease.min_validity <= until {
+            if now + self.lease.min_validity() <= until {
                 return self.acquired(until, now);
             }
             // Some were got long before the others.
@@ -32,8 +32,8 @@ impl Slots {
             return self.fail(error, now);
         }
         if now >= choice.extend_at {
-            choice.extend_at = now + self.lease.ttl / 3;
-            self.parts.extend(self.lease.ttl, now);
+            choice.extend_at = now + self.lease.ttl() / 3;
+            self.parts.extend(self.lease.ttl(), now);
         }
         if held >= self.count {
             return;
