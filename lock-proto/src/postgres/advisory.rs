@@ -240,7 +240,7 @@ impl AdvisoryLock {
     fn hold(&mut self, fence: Option<u64>, since: Instant, now: Instant) {
         // Nothing but this process ends the lock, so its ttl runs from the moment it is ours.
         let valid_until = self.terms.ttl.map(|ttl| now + ttl);
-        let hold = Hold::begin(self.terms.clone(), valid_until, now);
+        let hold = Hold::begin(&self.terms, valid_until, now);
         self.events.push(Event::Acquired { valid_until, fence });
         self.phase = Phase::Held { hold, since };
     }

@@ -256,7 +256,7 @@ impl PermitLock {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         if complete {
             let valid_until = self.terms.ttl.map(|ttl| now + ttl);
-            let hold = Hold::begin(self.terms.clone(), valid_until, now);
+            let hold = Hold::begin(&self.terms, valid_until, now);
             self.events.push(Event::Acquired { valid_until, fence: None });
             self.phase = Phase::Held { hold, since: now };
         } else {
