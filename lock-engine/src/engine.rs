@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_proto::{
     AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Machine,
-    Request, RequestId,
+    Request, RequestId, Succession,
 };
 
 use crate::attendance::{Attendance, Outcome, Wakers};
@@ -55,11 +55,11 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// Lets time pass.
     fn handle_timeout(&self, now: Instant);
 
-    /// What comes for the lock `before` is for `lock` from now on.
-    fn redirect(&self, _before: LockId, _lock: LockId) {}
+    /// What comes for the lock `before`, and for its site, is for `lock` from now on.
+    fn redirect(&self, _site: &Self::Site, _before: LockId, _lock: LockId) {}
 
-    /// Nobody will hear of `lock` again.
-    fn forget(&self, _lock: LockId) {}
+    /// Nobody will hear of `lock`, and of its site, again.
+    fn forget(&self, _site: &Self::Site, _lock: LockId) {}
 
     /// Who holds a lock.
     fn info(
@@ -195,9 +195,7 @@ impl<L: Link> Engine<L> {
         let mut current = lock;
         loop {
             while let Some(succession) = state.hub.poll_succession() {
-                if succession.inherits {
-                    self.link.redirect(succession.before, succession.lock);
-                }
+                state.redirect(succession, &self.link);
                 moved_up.push(succession.lock);
             }
             if let Some(lock) = current {
@@ -276,6 +274,21 @@ impl<L: Link> State<L> {
         }
     }
 
+    /// Lets a lock that inherits hear what was for the lock before it.
+    fn redirect(&mut self, succession: Succession, link: &L) {
+        let Succession { before, lock, inherits, .. } = succession;
+        if inherits
+            && let Some(site) = self.hub.attachment(lock).map(|heir| heir.site.clone())
+            && let Some(left) = self.hub.attachment(before)
+        {
+            let inherited = std::mem::replace(&mut left.site, site);
+            link.redirect(&inherited, before, lock);
+            if let Some(heir) = self.hub.attachment(lock) {
+                heir.site = inherited;
+            }
+        }
+    }
+
     fn apply(
         &mut self,
         lock: LockId,
@@ -294,7 +307,7 @@ impl<L: Link> State<L> {
             return;
         }
         if attendance.abandoned {
-            link.forget(lock);
+            link.forget(&attendance.site, lock);
             self.hub.forget(lock);
         }
         if self.open == 0 {
@@ -333,7 +346,7 @@ impl<L: Link> State<L> {
         attendance.abandoned = true;
         let lost = attendance.lost.clone();
         if attendance.closed {
-            link.forget(lock);
+            link.forget(&attendance.site, lock);
             self.hub.forget(lock);
         }
         Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))

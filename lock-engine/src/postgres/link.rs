@@ -362,14 +362,14 @@ impl Link for PostgresLink {
     }
 
     /// The seat goes from who leaves to who follows, with what stands on it.
-    fn redirect(&self, site: &SeatId, lock: LockId) {
+    fn redirect(&self, site: &SeatId, _before: LockId, lock: LockId) {
         if let Some(seat) = self.pool().seats.get_mut(site) {
             seat.lock = lock;
             seat.held = true;
         }
     }
 
-    fn forget(&self, site: &SeatId) {
+    fn forget(&self, site: &SeatId, _lock: LockId) {
         self.pool().seats.remove(site);
     }
 

@@ -186,11 +186,11 @@ impl Link for RedisLink {
 
     fn handle_timeout(&self, _now: Instant) {}
 
-    fn redirect(&self, before: LockId, lock: LockId) {
+    fn redirect(&self, (): &(), before: LockId, lock: LockId) {
         self.listeners.redirect(before, lock);
     }
 
-    fn forget(&self, lock: LockId) {
+    fn forget(&self, (): &(), lock: LockId) {
         self.listeners.forget(lock);
     }
 
