@@ -12,6 +12,8 @@ mod semaphore;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+mod postgres;
 #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
 mod redis;
 
@@ -24,6 +26,8 @@ pub use semaphore::Semaphore;
 
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
+#[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+pub use postgres::{PostgresLockProvider, PostgresLockProviderBuilder};
 #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
@@ -43,6 +47,8 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
+    #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+    pub use crate::PostgresLockProvider;
     #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
     pub use crate::RedisLockProvider;
 }

@@ -133,8 +133,9 @@ pub trait DistributedLock: Send + Sync {
     }
 }
 
-/// Opens the backend that `url` names: `memory:`, `file:///directory` with the feature `file`, or
-/// `redis://host` and its relatives with the feature `redis`.
+/// Opens the backend that `url` names: `memory:`, `file:///directory` with the feature `file`,
+/// `postgres://host/database` with the feature `postgres`, or `redis://host` and its relatives with
+/// the feature `redis`.
 ///
 /// # Errors
 ///
@@ -145,6 +146,10 @@ pub async fn connect(url: &str) -> Result<Box<dyn LockProvider>, LockError> {
         Endpoint::Memory => Ok(Box::new(InMemoryLockProvider::new())),
         #[cfg(feature = "file")]
         Endpoint::File(directory) => Ok(Box::new(crate::FileLockProvider::new(directory)?)),
+        #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+        Endpoint::Postgres(url) => {
+            Ok(Box::new(crate::PostgresLockProvider::new(url.reveal()).await?))
+        }
         #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
         Endpoint::Redis(url) => Ok(Box::new(crate::RedisLockProvider::new(url.reveal()).await?)),
         _ => Err(LockError::Unsupported("build with the feature of this URL's backend".into())),

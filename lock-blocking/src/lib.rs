@@ -11,6 +11,8 @@ mod wait;
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -23,6 +25,8 @@ pub use semaphore::Semaphore;
 
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresLockProvider, PostgresLockProviderBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
@@ -42,6 +46,8 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
+    #[cfg(feature = "postgres")]
+    pub use crate::PostgresLockProvider;
     #[cfg(feature = "redis")]
     pub use crate::RedisLockProvider;
 }

@@ -118,8 +118,9 @@ pub trait DistributedLock: Send + Sync {
     }
 }
 
-/// Opens the backend that `url` names: `memory:`, `file:///directory` with the feature `file`, or
-/// `redis://host` and its relatives with the feature `redis`.
+/// Opens the backend that `url` names: `memory:`, `file:///directory` with the feature `file`,
+/// `postgres://host/database` with the feature `postgres`, or `redis://host` and its relatives with
+/// the feature `redis`.
 ///
 /// # Errors
 ///
@@ -130,6 +131,8 @@ pub fn connect(url: &str) -> Result<Box<dyn LockProvider>, LockError> {
         Endpoint::Memory => Ok(Box::new(InMemoryLockProvider::new())),
         #[cfg(feature = "file")]
         Endpoint::File(directory) => Ok(Box::new(crate::FileLockProvider::new(directory)?)),
+        #[cfg(feature = "postgres")]
+        Endpoint::Postgres(url) => Ok(Box::new(crate::PostgresLockProvider::new(url.reveal())?)),
         #[cfg(feature = "redis")]
         Endpoint::Redis(url) => Ok(Box::new(crate::RedisLockProvider::new(url.reveal())?)),
         _ => Err(LockError::Unsupported("build with the feature of this URL's backend".into())),

@@ -189,7 +189,7 @@ pub(crate) struct ExecArgs {
 /// Where the locks are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArgs {
-    /// Where the locks are, as in file:///var/lock/app or redis://host:6379
+    /// Where the locks are, as in file:///var/lock/app, postgres://host/db or redis://host:6379
     ///
     /// Without it, the value of DLOCK_URL, else the user's own directory; see FILES. Others on this
     /// machine can read a command line: a URL with a password belongs into DLOCK_URL.

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     let url = place::url(&args.place)?;
     let servers = url.filter(|url| {
         // What is no URL at all is refused in better words where it is read.
-        place::scheme(url) == Scheme::Servers || !url.contains(':')
+        place::scheme(url) == Scheme::Redis || !url.contains(':')
     });
     let Some(url) = servers else {
         let problem = "there is nothing to examine: only servers can be, as in \

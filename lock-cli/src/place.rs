@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lock_blocking::{
     AcquireOptions, FileLockProvider, Lock, LockError, LockHandle, LockInfo, LockProvider,
-    ReaderWriterLock, RedisLockProvider, Semaphore, connect,
+    PostgresLockProvider, ReaderWriterLock, RedisLockProvider, Semaphore,
 };
 
 use crate::cli::{PlaceArgs, WhichArgs};
@@ -107,13 +107,20 @@ pub(crate) fn open(
                 "a memory: lock excludes nobody outside this process: use file:///directory";
             Err(Failure::Usage(problem.to_owned()))
         }
-        Scheme::Servers => {
-            let connect = timeout.map_or(CONNECT.1, |timeout| timeout.clamp(CONNECT.0, CONNECT.1));
-            let servers = RedisLockProvider::builder().url(&url).connect_timeout(connect);
+        Scheme::Redis => {
+            let servers = RedisLockProvider::builder().url(&url).connect_timeout(connect(timeout));
             Ok(Box::new(servers.build()?))
         }
-        Scheme::Other => Ok(connect(&url)?),
+        Scheme::Postgres => {
+            let server = PostgresLockProvider::builder().url(&url);
+            Ok(Box::new(server.connect_timeout(connect(timeout)).build()?))
+        }
+        Scheme::Other => Ok(lock_blocking::connect(&url)?),
     }
+}
+
+fn connect(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(CONNECT.1, |timeout| timeout.clamp(CONNECT.0, CONNECT.1))
 }
 
 /// The URL that the command line, or the environment, gives.
@@ -131,7 +138,9 @@ pub(crate) enum Scheme {
     /// This process.
     Memory,
     /// Redis servers.
-    Servers,
+    Redis,
+    /// A PostgreSQL server.
+    Postgres,
     /// Files, or nothing that is known.
     Other,
 }
@@ -140,7 +149,8 @@ pub(crate) fn scheme(url: &str) -> Scheme {
     let scheme = url.split([':', '+']).next().unwrap_or_default().to_ascii_lowercase();
     match scheme.as_str() {
         "memory" => Scheme::Memory,
-        "redis" | "rediss" | "valkey" | "valkeys" | "unix" => Scheme::Servers,
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" => Scheme::Redis,
+        "postgres" | "postgresql" => Scheme::Postgres,
         _ => Scheme::Other,
     }
 }

@@ -25,7 +25,7 @@ mod url;
 
 #[cfg(any(feature = "file", feature = "postgres", feature = "redis"))]
 mod seeds;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod timer;
 
 #[cfg(feature = "file")]
@@ -45,5 +45,5 @@ pub use url::{Endpoint, SecretUrl};
 
 #[cfg(feature = "file")]
 pub use file::{FileOptions, Files, open as open_files};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub use timer::{Sleep, Timers};

@@ -16,6 +16,8 @@ pub enum Endpoint {
     Memory,
     /// `file:///directory`: the lock files of a directory.
     File(PathBuf),
+    /// `postgres://host/database`, `postgresql://`: a PostgreSQL server.
+    Postgres(SecretUrl),
     /// `redis://host`, `rediss://`, `redis+redlock://a,b,c`, `redis+cluster://a,b`,
     /// `redis+sentinel://a,b/master`, `unix:///socket`: Redis servers.
     Redis(SecretUrl),
@@ -42,10 +44,14 @@ impl Endpoint {
             "memory" if rest.is_empty() || rest == "//" => Ok(Self::Memory),
             "memory" => Err(invalid("memory: takes nothing after its colon")),
             "file" => directory(rest).map(Self::File),
+            "postgres" | "postgresql" if rest.starts_with("//") => {
+                Ok(Self::Postgres(SecretUrl::new(url)))
+            }
             scheme if redis_scheme(scheme).is_some() => Ok(Self::Redis(SecretUrl::new(url))),
             scheme => {
-                let known =
-                    format!("no backend for {scheme:?}; known are file:, memory: and redis:");
+                let known = format!(
+                    "no backend for {scheme:?}; known are file:, memory:, postgres: and redis:"
+                );
                 Err(LockError::Unsupported(known.into()))
             }
         }
@@ -86,7 +92,13 @@ pub(crate) fn redis_scheme(scheme: &str) -> Option<(&str, &str)> {
 
 /// `url` as it may be shown.
 fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return "***".to_owned();
+    };
+    if rest.split_once('?').is_some_and(|(_, query)| query.contains('@')) {
+        // It may be a password with a question mark in it.
+        return format!("{scheme}://***");
+    }
     let (bare, query) = rest.split_once('?').map_or((rest, None), |(bare, query)| {
         let shown = if query.contains("pass") { "***" } else { query };
         (bare, Some(shown))

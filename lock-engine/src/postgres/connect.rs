@@ -183,17 +183,17 @@ impl Server {
 /// What ends a session, or a statement that waits, is ours to choose; and the server is to notice
 /// at once when we are gone, whatever it is set to.
 const SETTINGS: &str = "\
-    (select count(set_config(name, value, false)) from (values \
+    (select pg_catalog.count(pg_catalog.set_config(name, value, false)) from (values \
     ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'), \
     ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), \
     ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '5'), \
     ('tcp_keepalives_count', '2'), ('tcp_user_timeout', '15000')) as wanted (name, value) \
-    where current_setting(name, true) is not null)";
+    where pg_catalog.current_setting(name, true) is not null)";
 const NO_SETTINGS: &str = "0::int8";
 /// In a statement of its own: servers on some systems don't know it.
 const CHECK_INTERVAL: &str = "\
-    select set_config('client_connection_check_interval', '10s', false) \
-    where current_setting('client_connection_check_interval', true) is not null";
+    select pg_catalog.set_config('client_connection_check_interval', '10s', false) \
+    where pg_catalog.current_setting('client_connection_check_interval', true) is not null";
 
 /// Sets the session up and asks about its server, in one round trip.
 async fn ask(client: &Client, lifetime: Lifetime) -> Result<Server, Error> {
@@ -202,7 +202,8 @@ async fn ask(client: &Client, lifetime: Lifetime) -> Result<Server, Error> {
         Lifetime::Transaction => NO_SETTINGS,
     };
     let question = format!(
-        "select current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), {settings}"
+        "select pg_catalog.current_setting('transaction_read_only') = 'on', \
+         pg_catalog.pg_is_in_recovery(), {settings}"
     );
     let none: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 0] = [];
     let mut answer = pin!(client.query_typed(&question, &none));

@@ -17,10 +17,10 @@ use super::tls::{self, Proof, Roots};
 use super::url::{self, Parameters, invalid};
 
 /// Servers, of which one is meant: whichever is reached first and is what was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Targets {
     pub(super) hosts: Vec<Target>,
-    /// All of the login but TLS's part; its `Debug` omits the password.
+    /// All of the login but TLS's part.
     pub(super) config: Config,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) proof: Proof,
@@ -41,6 +41,12 @@ pub(super) enum Target {
         /// Whose certificate it has.
         host: String,
     },
+}
+
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Targets").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for Target {
@@ -338,4 +344,98 @@ fn sockets(given: &Given) -> Result<SocketSettings, LockError> {
         Some(millis) => u64::try_from(millis).ok().filter(|m| *m > 0).map(Duration::from_millis),
     };
     Ok(SocketSettings { user_timeout, keepalive: wanted.then_some(keepalive) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Duration, LockError, Proof, Role, SslMode, Target, Targets};
+
+    #[test]
+    fn each_host_has_its_own_port_and_address() {
+        let targets = read("postgres://a,b:5433/app?hostaddr=127.0.0.1,::1");
+        assert_eq!(targets.hosts, [tcp("127.0.0.1", 5432, "a"), tcp("::1", 5433, "b")]);
+        let targets = read("host=a,b port=5433");
+        assert_eq!(targets.hosts, [tcp("a", 5433, "a"), tcp("b", 5433, "b")]);
+        let targets = read("hostaddr=127.0.0.1");
+        assert_eq!(targets.hosts, [tcp("127.0.0.1", 5432, "127.0.0.1")]);
+        let targets = read("postgres:///app?host=/run/pg&port=5433");
+        assert_eq!(targets.hosts, [Target::Unix("/run/pg/.s.PGSQL.5433".into())]);
+    }
+
+    #[test]
+    fn what_proves_the_server_is_chosen_as_in_libpq() {
+        check_security("", (SslMode::Prefer, Proof::Nothing));
+        check_security("sslmode=disable", (SslMode::Disable, Proof::Nothing));
+        check_security("sslmode=require", (SslMode::Require, Proof::Nothing));
+        check_security("ssl=true", (SslMode::Require, Proof::Nothing));
+    }
+
+    #[test]
+    fn a_silent_network_is_given_up_in_time_unless_asked_otherwise() {
+        let sockets = read("host=a").sockets;
+        assert_eq!(sockets.user_timeout, Some(Duration::from_secs(15)));
+        assert!(sockets.keepalive.is_some());
+        let sockets = read("host=a tcp_user_timeout=2500 keepalives_idle=7").sockets;
+        assert_eq!(sockets.user_timeout, Some(Duration::from_millis(2500)));
+        assert_eq!(sockets.keepalive.map(|keepalive| keepalive.idle), Some(Duration::from_secs(7)));
+        let sockets = read("host=a tcp_user_timeout=0 keepalives=0").sockets;
+        assert_eq!((sockets.user_timeout, sockets.keepalive), (None, None));
+    }
+
+    #[test]
+    fn the_login_is_what_was_given() {
+        let targets = read("postgres://u:p@a/db?connect_timeout=7&application_name=reports");
+        let config: &Config = &targets.config;
+        assert_eq!(config.get_user(), Some("u"));
+        assert_eq!(config.get_password(), Some(&b"p"[..]));
+        assert_eq!(config.get_dbname(), Some("db"));
+        assert_eq!(config.get_application_name(), Some("reports"));
+        assert_eq!(targets.connect_timeout, Some(Duration::from_secs(7)));
+        assert_eq!(targets.role, Role::Primary);
+        let targets = read("host=a target_session_attrs=read-write");
+        assert_eq!(targets.role, Role::ReadWrite);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_without_repeating_it() {
+        for text in [
+            "host=a secret=1",
+            "host=a sslmode=secret",
+            "host=a port=secret",
+            "host=a port=0",
+            "host=a,b port=1,2,3",
+            "host=a,b hostaddr=127.0.0.1",
+            "host=a hostaddr=secret",
+            "host=a,b load_balance_hosts=random",
+            "host=a target_session_attrs=prefer-standby",
+            "host=a connect_timeout=secret",
+            "host=a sslcert=/secret",
+            "host=a sslrootcert=/no/such/file",
+            "host=a sslrootcert=system sslmode=require",
+            "host=a sslnegotiation=direct",
+        ] {
+            let problem = Targets::parse(text, None).expect_err(text);
+            assert!(matches!(problem, LockError::InvalidConfig { option: "url", .. }), "{problem}");
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_shown_has_the_password_in_it() {
+        let shown = format!("{:?}", read("postgres://u:secret@a/db"));
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    fn read(text: &str) -> Targets {
+        Targets::parse(text, None).expect(text)
+    }
+
+    fn tcp(address: &str, port: u16, host: &str) -> Target {
+        Target::Tcp { address: address.into(), port, host: host.into() }
+    }
+
+    fn check_security(options: &str, security: (SslMode, Proof)) {
+        let targets = read(&format!("host=a {options}"));
+        assert_eq!((targets.config.get_ssl_mode(), targets.proof), security, "{options}");
+    }
 }

@@ -156,3 +156,71 @@ fn not_readable() -> LockError {
 pub(super) fn invalid(problem: impl Into<Cow<'static, str>>) -> LockError {
     LockError::InvalidConfig { option: "url", problem: problem.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_url_is_the_same_as_its_parts() {
+        check("postgres://", &[]);
+        check("postgresql:///app", &[("dbname", "app")]);
+        check("POSTGRES://a", &[("host", "a")]);
+        check(
+            "postgres://u%40x:p%2F%3A@host:5433/my%20app?sslmode=require",
+            &[
+                ("user", "u@x"),
+                ("password", "p/:"),
+                ("host", "host"),
+                ("port", "5433"),
+                ("dbname", "my app"),
+                ("sslmode", "require"),
+            ],
+        );
+        check("postgres://a:1,b,[::1]:3/", &[("host", "a,b,::1"), ("port", "1,,3")]);
+        check("postgres://%2Frun%2Fpg:5433/", &[("host", "/run/pg"), ("port", "5433")]);
+        check("postgres:///app?host=/run/pg", &[("dbname", "app"), ("host", "/run/pg")]);
+    }
+
+    #[test]
+    fn a_password_that_was_not_escaped_is_read_all_the_same() {
+        check("postgres://u:p/w@x@host", &[("user", "u"), ("password", "p/w@x"), ("host", "host")]);
+    }
+
+    #[test]
+    fn pairs_are_read_as_libpq_reads_them() {
+        check("", &[]);
+        check("host=a\n port = 1 user=''", &[("host", "a"), ("port", "1")]);
+        check(
+            r"password='it\'s a \\' dbname=a\ b",
+            &[("password", r"it's a \"), ("dbname", "a b")],
+        );
+        check("password=a://b=c", &[("password", "a://b=c")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for text in [
+            "secret",
+            "mysql://u:secret@host/db",
+            "postgres://u:secret%zz@host/db",
+            "postgres://u:secret%ff@host/db",
+            "postgres://u:secret@[::1/db",
+            "postgres://u:secret@[::1]x/db",
+            "postgres://u:secret@host/db?sslmode",
+            "password=secret user",
+            "password='secret",
+            "=secret",
+        ] {
+            let problem = parse(text).expect_err(text).to_string();
+            assert!(problem.starts_with("invalid option url: "), "{problem}");
+            assert!(!problem.contains("secret"), "{problem}");
+        }
+    }
+
+    fn check(text: &str, parts: &[(&str, &str)]) {
+        let parsed = parse(text).expect(text);
+        let parsed: Vec<_> = parsed.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(parsed, parts, "{text}");
+    }
+}
