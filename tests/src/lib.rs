@@ -1,6 +1,9 @@
 //! What proves this project: the contract of a machine, checked; every short life of one; and
 //! worlds of several processes whose schedule is a string of bytes.
 
+pub mod advisory_model;
+#[cfg(target_os = "linux")]
+pub mod advisory_twin;
 pub mod check;
 pub mod entropy;
 pub mod explore;
