@@ -7,6 +7,7 @@ mod info;
 mod link;
 mod network;
 mod orders;
+mod permits;
 mod session;
 mod setup;
 mod statement;

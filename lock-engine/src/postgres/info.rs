@@ -1,8 +1,9 @@
 //! Who holds what, as `pg_locks` and `pg_stat_activity` tell it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use lock_proto::postgres::AdvisoryKey;
+use lock_proto::postgres::{AdvisoryKey, PermitKeys};
 use lock_proto::{Demand, Fault, Holder, Instant, LockError, LockInfo};
 
 use super::link::PostgresLink;
@@ -25,19 +26,23 @@ pub(super) fn application_name() -> String {
 pub(super) fn info(
     link: &PostgresLink,
     address: &Address,
-    _demand: Demand,
+    demand: Demand,
     now: Instant,
 ) -> Pending<Result<LockInfo, LockError>> {
-    let key = match PostgresLink::key_of(address) {
-        Ok(key) => key,
+    let subject = match demand {
+        Demand::Permits { limit, .. } => link.permits_of(address, limit).map(Subject::Permits),
+        Demand::Exclusive | Demand::Shared => PostgresLink::key_of(address).map(Subject::Lock),
+    };
+    let subject = match subject {
+        Ok(subject) => subject,
         Err(error) => return Pending::ready(Err(error)),
     };
     let name = address.name().to_owned();
-    let behind = link.behind(key);
-    let asked = link.ask(question(Some(key)), now);
+    let behind = link.behind(subject.queue());
+    let asked = link.ask(question(&subject.condition()), now);
     Pending::asking(async move {
-        let mut locks = gather(&asked.await.map_err(LockError::Connection)?)?;
-        let mut info = locks.remove(&key).unwrap_or_else(LockInfo::free);
+        let locks = gather(&asked.await.map_err(LockError::Connection)?)?;
+        let mut info = subject.told(locks);
         info.name = Some(name);
         info.waiters = Some(info.waiters.unwrap_or(0) + behind);
         Ok(info)
@@ -45,7 +50,7 @@ pub(super) fn info(
 }
 
 pub(super) fn list(link: &PostgresLink, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
-    let asked = link.ask(question(None), now);
+    let asked = link.ask(question("true"), now);
     Pending::asking(async move {
         let locks = gather(&asked.await.map_err(LockError::Connection)?)?;
         let named = |(key, mut info): (AdvisoryKey, LockInfo)| {
@@ -56,33 +61,68 @@ pub(super) fn list(link: &PostgresLink, now: Instant) -> Pending<Result<Vec<Lock
     })
 }
 
-/// Asks who holds one lock of this database and who waits for it, or any.
-fn question(key: Option<AdvisoryKey>) -> String {
-    let only = key.map_or_else(String::new, |key| {
-        let (class, object, kind) = match key {
-            AdvisoryKey::Single(key) => {
-                let bits = key.cast_unsigned();
-                (bits >> 32, bits & u64::from(u32::MAX), 1)
+/// What is asked about.
+enum Subject {
+    Lock(AdvisoryKey),
+    Permits(PermitKeys),
+}
+
+impl Subject {
+    /// Where those who want it wait.
+    fn queue(&self) -> AdvisoryKey {
+        match self {
+            Self::Lock(key) => *key,
+            Self::Permits(keys) => keys.gate(),
+        }
+    }
+
+    /// Which rows of `pg_locks` are about it.
+    fn condition(&self) -> String {
+        match self {
+            Self::Lock(AdvisoryKey::Single(key)) => format!("l.objsubid = 1 and {KEY} = {key}"),
+            Self::Lock(AdvisoryKey::Pair(first, second)) => {
+                let (class, object) = (first.cast_unsigned(), second.cast_unsigned());
+                format!("l.objsubid = 2 and l.classid = {class} and l.objid = {object}")
             }
-            AdvisoryKey::Pair(first, second) => {
-                (u64::from(first.cast_unsigned()), u64::from(second.cast_unsigned()), 2)
+            Self::Permits(keys) => {
+                let (gate, last) = (keys.permit(0), keys.permit(keys.limit()));
+                format!("l.objsubid = 1 and {KEY} between {gate} and {last}")
             }
-        };
-        format!(" and l.classid = {class} and l.objid = {object} and l.objsubid = {kind}")
-    });
+        }
+    }
+
+    /// What the locks say of it. Whoever has the gate of a semaphore waits for permits.
+    fn told(&self, mut locks: BTreeMap<AdvisoryKey, LockInfo>) -> LockInfo {
+        let mut info = locks.remove(&self.queue()).unwrap_or_else(LockInfo::free);
+        if let Self::Permits(_) = self {
+            info.waiters = Some(info.waiters.unwrap_or(0) + info.holders.len());
+            info.holders = locks.into_values().flat_map(|permit| permit.holders).collect();
+            info.locked = !info.holders.is_empty();
+        }
+        info
+    }
+}
+
+/// The number of a lock that has one.
+const KEY: &str = "(l.classid::bigint << 32 | l.objid::bigint)";
+
+/// Asks who holds locks of this database and who waits for them. A session that is idle since the
+/// grant says how long ago that was.
+fn question(condition: &str) -> String {
     format!(
         "select l.classid, l.objid, l.objsubid, l.granted, a.application_name, \
-         pg_catalog.host(a.client_addr) \
+         pg_catalog.host(a.client_addr), case when a.state like 'idle%' then (1000000 * \
+         extract(epoch from pg_catalog.clock_timestamp() - a.state_change))::bigint end \
          from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid \
-         where l.locktype = 'advisory' and l.database = \
-         (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()){only}"
+         where l.locktype = 'advisory' and {condition} and l.database = \
+         (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())"
     )
 }
 
 fn gather(rows: &Rows) -> Result<BTreeMap<AdvisoryKey, LockInfo>, LockError> {
     let mut locks = BTreeMap::new();
     for row in rows {
-        let [class, object, kind, granted, application, address] = row.as_slice() else {
+        let [class, object, kind, granted, application, address, silent] = row.as_slice() else {
             return Err(senseless());
         };
         let number = |text: &Option<String>| text.as_ref()?.parse::<u32>().ok();
@@ -98,8 +138,11 @@ fn gather(rows: &Rows) -> Result<BTreeMap<AdvisoryKey, LockInfo>, LockError> {
         };
         let info: &mut LockInfo = locks.entry(key).or_insert_with(LockInfo::free);
         if granted.as_deref() == Some("t") {
+            let mut holder = holder(application.as_deref(), address.as_deref());
+            let silent = silent.as_ref().and_then(|text| text.parse().ok());
+            holder.held_for = silent.map(Duration::from_micros);
             info.locked = true;
-            info.holders.push(holder(application.as_deref(), address.as_deref()));
+            info.holders.push(holder);
         } else {
             info.waiters = Some(info.waiters.unwrap_or(0) + 1);
         }

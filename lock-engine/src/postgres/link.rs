@@ -16,7 +16,9 @@ use lock_proto::{
 use super::connect::Lifetime;
 use super::info;
 use super::network::Network;
-use super::orders::{Answer as Asker, End, Order, Orders, Origin, Rows, Ticket, gone};
+use super::orders::{
+    Answer as Asker, End, Order, Orders, Origin, Probe, Question, Rows, Ticket, gone,
+};
 use super::session::serve;
 use super::setup::PostgresPlan;
 use crate::background::Driven as _;
@@ -78,19 +80,12 @@ impl PostgresLink {
     /// Asks a question on any session that answers at once.
     pub(super) fn ask(&self, text: String, now: Instant) -> Pending<Result<Rows, Fault>> {
         let (promise, pending) = Pending::promised();
-        let order = Order::Question(text, Asker::new(promise));
+        let order = Order::Other(text, Asker::new(promise));
         let mut pool = self.pool();
         match pool.sessions.any(now) {
-            Place::On(session) => {
-                let orders = pool.open.get(&session).map(Arc::clone);
-                drop(pool);
-                match orders {
-                    Some(orders) => orders.push(order),
-                    None => order.fail(&gone()),
-                }
-            }
+            Place::On(session) => ask_on(pool, session, order),
             Place::New(session) => self.open_session(pool, session, order),
-            Place::Full => {
+            Place::Through { .. } | Place::Full => {
                 drop(pool);
                 order.fail(&Fault::not_sent("every connection of the pool waits for a lock"));
             }
@@ -105,9 +100,13 @@ impl PostgresLink {
         let Some(seat) = pool.seats.get_mut(&id) else { return };
         let key = seat.key;
         match reply {
-            Ok(Reply::Granted { .. } | Reply::Took(_)) => {
+            Ok(Reply::Granted { .. }) => {
                 seat.held = true;
-                pool.sessions.granted(session, id);
+                pool.sessions.granted(session, id, key);
+            }
+            Ok(Reply::Took(permits)) => {
+                seat.held = true;
+                pool.sessions.took(session, id, key, permits);
             }
             Ok(Reply::Busy | Reply::Unlocked(_)) => pool.leave(session, id, key, now),
             Err(fault) if fault.kind() == FaultKind::NotSent && takes(verb) => {
@@ -151,27 +150,31 @@ impl PostgresLink {
         let seated = pool.seats.get(&id).and_then(|seat| seat.session);
         let place = match seated {
             Some(session) => Place::On(session),
-            None => pool.sessions.place(id, key, verb, now),
+            None => pool.sessions.place(id, &request.command, now),
         };
-        let session = match place {
-            Place::On(session) | Place::New(session) => session,
-            Place::Full => return Some(Reply::Full),
+        let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = place
+        else {
+            return Some(Reply::Full);
         };
         let held = seated.is_some();
         pool.seats.insert(id, Seat { lock, key, session: Some(session), held });
         self.plan(&pool);
-        let origin = Origin { lock, request: request.id, seat: id, session, verb };
-        let ticket = Ticket::new(self.engine.clone(), origin);
-        let order = Order::Lock { command: request.command, not_after: request.not_after, ticket };
-        if let Place::New(_) = place {
-            self.open_session(pool, session, order);
-            return None;
-        }
-        let orders = pool.open.get(&session).map(Arc::clone);
-        drop(pool);
-        match orders {
-            Some(orders) => orders.push(order),
-            None => order.fail(&gone()),
+        let beside = pool.sessions.beside(session, id, key);
+        let ticket = self.ticket(Origin { lock, request: request.id, seat: id, session, verb });
+        let question = Question { command: request.command, beside, not_after: request.not_after };
+        match place {
+            Place::On(session) => ask_on(pool, session, Order::Lock(question, ticket)),
+            Place::New(session) => self.open_session(pool, session, Order::Lock(question, ticket)),
+            Place::Through { probe, opened, session } => {
+                let then = pool.open.get(&session).map(Arc::clone);
+                let order = Order::Probe(Probe::new(question, ticket, then));
+                if opened {
+                    self.open_session(pool, probe, order);
+                } else {
+                    ask_on(pool, probe, order);
+                }
+            }
+            Place::Full => {}
         }
         None
     }
@@ -179,23 +182,28 @@ impl PostgresLink {
     /// Asks on the session of a seat.
     fn follow_up(&self, id: SeatId, request: Request<Command>, lock: LockId) -> Result<(), Fault> {
         let mut pool = self.pool();
-        let seat = pool.seats.get_mut(&id);
-        let session = seat.and_then(|seat| {
-            seat.held &= request.command.verb != Verb::Unlock;
-            seat.session
-        });
-        let (session, orders) =
-            session.and_then(|it| Some((it, Arc::clone(pool.open.get(&it)?)))).ok_or_else(gone)?;
-        drop(pool);
         let verb = request.command.verb;
-        if verb == Verb::Close {
+        let Some(seat) = pool.seats.get_mut(&id) else { return Err(gone()) };
+        let (key, held) = (seat.key, seat.held);
+        seat.held &= verb != Verb::Unlock;
+        let session = seat.session.ok_or_else(gone)?;
+        let orders = pool.open.get(&session).map(Arc::clone).ok_or_else(gone)?;
+        // Where others share a lock, one share too many that is given back is theirs.
+        let unsure = verb == Verb::Unlock && !held && pool.sessions.is_shared(session, id, key);
+        let beside = pool.sessions.beside(session, id, key);
+        drop(pool);
+        if verb == Verb::Close || unsure {
             orders.end(End::Abandoned);
             return Err(gone());
         }
-        let origin = Origin { lock, request: request.id, seat: id, session, verb };
-        let ticket = Ticket::new(self.engine.clone(), origin);
-        orders.push(Order::Lock { command: request.command, not_after: request.not_after, ticket });
+        let ticket = self.ticket(Origin { lock, request: request.id, seat: id, session, verb });
+        let question = Question { command: request.command, beside, not_after: request.not_after };
+        orders.push(Order::Lock(question, ticket));
         Ok(())
+    }
+
+    fn ticket(&self, origin: Origin) -> Ticket {
+        Ticket::new(self.engine.clone(), origin)
     }
 
     fn open_session(&self, mut pool: MutexGuard<'_, Pool>, session: SessionId, first: Order) {
@@ -226,31 +234,42 @@ impl PostgresLink {
 
     /// Somebody has given a permit back.
     pub(super) fn nudge(&self, session: SessionId, channel: &str) {
+        let Some(gate) = PermitKeys::gate_of(channel) else { return };
         let pool = self.pool();
-        let there = |seat: &&Seat| seat.session == Some(session);
-        let lock = pool
-            .seats
-            .values()
-            .filter(there)
-            .find(|seat| PermitKeys::channel_of(seat.key) == channel);
-        let lock = lock.map(|seat| seat.lock);
+        let there = pool.sessions.seats(session, gate).into_iter();
+        let locks: Vec<LockId> = there.filter_map(|it| Some(pool.seats.get(&it)?.lock)).collect();
         drop(pool);
-        if let (Some(engine), Some(lock)) = (self.engine.upgrade(), lock) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        for lock in locks {
             engine.nudge(lock);
         }
     }
 
-    fn permits_of(&self, address: &Address, limit: u32) -> Result<PermitKeys, LockError> {
+    pub(super) fn permits_of(
+        &self,
+        address: &Address,
+        limit: u32,
+    ) -> Result<PermitKeys, LockError> {
         if self.plan.lifetime() == Lifetime::Transaction {
             let problem = "a semaphore on PostgreSQL needs locks of the session's scope";
             return Err(LockError::Unsupported(problem.into()));
         }
-        PermitKeys::new(&LockName::new(Arc::clone(&address.name))?, limit)
+        Ok(PermitKeys::new(&LockName::new(Arc::clone(&address.name))?, limit))
     }
 
     pub(super) fn key_of(address: &Address) -> Result<AdvisoryKey, LockError> {
         let name = LockName::new(Arc::clone(&address.name))?;
         Ok(AdvisoryKey::from_name(name.as_str()))
+    }
+}
+
+/// The pool is let go of first: an order that fails is told to the pool.
+fn ask_on(pool: MutexGuard<'_, Pool>, session: SessionId, order: Order) {
+    let orders = pool.open.get(&session).map(Arc::clone);
+    drop(pool);
+    match orders {
+        Some(orders) => orders.push(order),
+        None => order.fail(&gone()),
     }
 }
 
@@ -356,7 +375,7 @@ impl Link for PostgresLink {
                 orders.end(End::Finished);
             } else {
                 let (promise, _) = Pending::promised();
-                orders.push(Order::Question(String::new(), Asker::new(promise)));
+                orders.push(Order::Other(String::new(), Asker::new(promise)));
             }
         }
     }

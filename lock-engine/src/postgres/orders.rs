@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
-use lock_proto::postgres::{Command, Reply, SeatId, SessionId, Verb};
+use lock_proto::postgres::{AdvisoryKey, Command, Reply, SeatId, SessionId, Verb};
 use lock_proto::{Fault, Instant, LockId, RequestId};
 
 use super::link::PostgresLink;
@@ -33,9 +33,25 @@ pub(super) enum End {
 /// One thing to ask.
 pub(super) enum Order {
     /// About a lock.
-    Lock { command: Command, not_after: Instant, ticket: Ticket },
+    Lock(Question, Ticket),
+    /// Whether a lock may be shared, before it is, on another session.
+    Probe(Probe),
     /// On nobody's behalf: the text of a statement, for the rows of its answer.
-    Question(String, Answer),
+    Other(String, Answer),
+}
+
+/// What is to be asked about a lock.
+pub(super) struct Question {
+    pub(super) command: Command,
+    /// The permits that others have on the session.
+    pub(super) beside: Vec<u32>,
+    pub(super) not_after: Instant,
+}
+
+/// A question that waits for the answer of another session. Dropped before, it was not asked.
+pub(super) struct Probe {
+    waiting: Option<(Question, Ticket)>,
+    then: Option<Arc<Orders>>,
 }
 
 /// The rows of an answer, as text.
@@ -134,8 +150,39 @@ impl Order {
     /// It will not be asked.
     pub(super) fn fail(self, why: &Fault) {
         match self {
-            Self::Lock { ticket, .. } => ticket.settle(Err(why.clone())),
-            Self::Question(_, answer) => answer.give(Err(why.clone())),
+            Self::Lock(_, ticket) => ticket.settle(Err(why.clone())),
+            Self::Probe(probe) => drop(probe),
+            Self::Other(_, answer) => answer.give(Err(why.clone())),
+        }
+    }
+}
+
+impl Probe {
+    /// To be asked on `then`.
+    pub(super) fn new(question: Question, ticket: Ticket, then: Option<Arc<Orders>>) -> Self {
+        Self { waiting: Some((question, ticket)), then }
+    }
+
+    /// The lock that may be shared.
+    pub(super) fn key(&self) -> Option<AdvisoryKey> {
+        self.waiting.as_ref().map(|(question, _)| question.command.key())
+    }
+
+    /// Whether the lock may be shared.
+    pub(super) fn settle(mut self, shared: bool) {
+        let Some((question, ticket)) = self.waiting.take() else { return };
+        match &self.then {
+            Some(then) if shared => then.push(Order::Lock(question, ticket)),
+            Some(_) => ticket.settle(Ok(Reply::Busy)),
+            None => ticket.settle(Err(gone())),
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if let Some((_, ticket)) = self.waiting.take() {
+            ticket.settle(Err(Fault::not_sent("the session that was asked first is gone")));
         }
     }
 }

@@ -14,9 +14,9 @@ use super::connect::{Canceller, Connected, Line, connect};
 use super::fault::fault_of;
 use super::link::PostgresLink;
 use super::network::Network;
-use super::orders::{Answer, End, Order, Orders, Rows, Ticket, gone};
+use super::orders::{Answer, End, Order, Orders, Probe, Question, Rows, Ticket, gone};
 use super::setup::PostgresPlan;
-use super::statement::{Statements, verdict};
+use super::statement::{Statements, probed, verdict};
 use crate::engine::Engine;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
@@ -25,13 +25,15 @@ type Cancelling = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 /// What an answer turned out to be.
 enum Outcome {
     Lock(Reply),
+    Shared(bool),
     Rows(Rows),
 }
 
 /// Who hears an answer.
 enum Asker {
     Lock(Ticket),
-    Question(Answer),
+    Probe(Probe),
+    Other(Answer),
 }
 
 /// Serves one session until it ends. Dropped at any point, it tells everybody who stands on the
@@ -161,32 +163,42 @@ impl Session {
         {
             started = true;
             match order {
-                Order::Lock { command, not_after, ticket } => {
-                    if self.now().is_none_or(|now| now > not_after) {
-                        ticket.settle(Err(Fault::not_sent("it was too late to ask")));
-                    } else if command.verb == Verb::Cancel {
-                        let canceller = self.canceller.clone();
-                        let cancel = Box::pin(async move { canceller.cancel().await });
-                        self.cancelling = Some((cancel, ticket));
-                        self.poll_cancel(cx);
-                    } else {
-                        let parts = (Arc::clone(&self.client), Arc::clone(&self.statements));
-                        let answering = Box::pin(async move {
-                            parts.1.ask(&parts.0, &command).await.map(Outcome::Lock)
-                        });
-                        self.ask(answering, Asker::Lock(ticket));
-                    }
+                Order::Lock(question, ticket) => self.ask_lock(question, ticket, cx),
+                Order::Probe(probe) => {
+                    let Some(key) = probe.key() else { continue };
+                    let client = Arc::clone(&self.client);
+                    let answering =
+                        Box::pin(async move { probed(&client, key).await.map(Outcome::Shared) });
+                    self.ask(answering, Asker::Probe(probe));
                 }
-                Order::Question(text, answer) => {
+                Order::Other(text, answer) => {
                     let client = Arc::clone(&self.client);
                     let answering = Box::pin(async move {
                         client.simple_query(&text).await.map(|it| Outcome::Rows(rows(&it)))
                     });
-                    self.ask(answering, Asker::Question(answer));
+                    self.ask(answering, Asker::Other(answer));
                 }
             }
         }
         started
+    }
+
+    fn ask_lock(&mut self, question: Question, ticket: Ticket, cx: &mut Context<'_>) {
+        if self.now().is_none_or(|now| now > question.not_after) {
+            ticket.settle(Err(Fault::not_sent("it was too late to ask")));
+        } else if question.command.verb == Verb::Cancel {
+            let canceller = self.canceller.clone();
+            let cancel = Box::pin(async move { canceller.cancel().await });
+            self.cancelling = Some((cancel, ticket));
+            self.poll_cancel(cx);
+        } else {
+            let (client, statements) = (Arc::clone(&self.client), Arc::clone(&self.statements));
+            let answering =
+                Box::pin(
+                    async move { statements.ask(&client, &question).await.map(Outcome::Lock) },
+                );
+            self.ask(answering, Asker::Lock(ticket));
+        }
     }
 
     /// Nothing moves but by what [`Session::poll`] reads, so nobody need be woken for it.
@@ -234,10 +246,12 @@ impl Asker {
             (Self::Lock(ticket), Err(error)) => {
                 ticket.settle(verdict(&error).ok_or_else(|| fault_of(error)));
             }
-            (Self::Question(answer), Ok(Outcome::Rows(rows))) => answer.give(Ok(rows)),
-            (Self::Question(answer), Err(error)) => answer.give(Err(fault_of(error))),
+            (Self::Probe(probe), Ok(Outcome::Shared(shared))) => probe.settle(shared),
+            (Self::Probe(probe), Err(_)) => drop(probe),
+            (Self::Other(answer), Ok(Outcome::Rows(rows))) => answer.give(Ok(rows)),
+            (Self::Other(answer), Err(error)) => answer.give(Err(fault_of(error))),
             // Each asks for its own kind.
-            (Self::Lock(_), Ok(Outcome::Rows(_))) | (Self::Question(_), Ok(Outcome::Lock(_))) => {}
+            (Self::Lock(_) | Self::Probe(_) | Self::Other(_), Ok(_)) => {}
         }
     }
 }

@@ -138,6 +138,14 @@ impl PostgresSetup {
                     .into(),
             });
         }
+        if self.transaction_scope && self.fencing {
+            return Err(LockError::InvalidConfig {
+                option: "fencing",
+                problem: "it contradicts use_transaction_scope: a token is kept by a transaction \
+                          that ends before it is given out"
+                    .into(),
+            });
+        }
         let period = |option, period| range(option, period, &PERIODS);
         let keepalive_cadence = self.keepalive_cadence;
         let keepalive_cadence =

@@ -3,54 +3,32 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use lock_proto::postgres::{AdvisoryKey, Command, Mode, Permits, Reply, Subject, Verb};
+use lock_proto::postgres::{AdvisoryKey, Mode, Permits, Reply, Subject, Verb};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
 
 use super::connect::Lifetime;
 use super::fault::sql_state;
-use super::transaction;
+use super::orders::Question;
+use super::{permits, transaction};
 
 /// A fencing token: the timeline of the server's log, which rises with each promotion, before the
 /// number of the transaction. The message has the commit wait until the log is on disk: the number
 /// of a transaction that has written nothing may be given out again after a crash.
-pub(super) const MINT: &str = "(select (('x' || substr(pg_catalog.pg_walfile_name(lsn), 1, 8))\
+const MINT: &str = "(select (('x' || substr(pg_catalog.pg_walfile_name(lsn), 1, 8))\
     ::bit(32)::bigint << 48) | pg_catalog.txid_current() \
     from pg_catalog.pg_logical_emit_message(true, 'dlock', '') as lsn)";
-/// Takes permits: `$2` of the locks `$1`, all or none unless `$3`, inside the gate `$4`, which is
-/// given back with the last.
-const TAKE: &str = "with open as materialized (
-        select $3 or pg_catalog.pg_try_advisory_xact_lock_shared($4) as free),
-    took as materialized (
-        select slot.key, slot.n from open, unnest($1::bigint[]) with ordinality as slot(key, n)
-        where case when open.free then pg_catalog.pg_try_advisory_lock(slot.key) else false end
-        limit $2),
-    kept as materialized (
-        select $3 or count(*) >= $2 as keeps,
-        case when $3 and count(*) >= $2 then pg_catalog.pg_advisory_unlock($4) end as left
-        from took)
-    select took.n, kept.left, case when kept.keeps then false
-        else pg_catalog.pg_advisory_unlock(took.key) end as back from took, kept";
-/// Gives the locks `$1` back, and the gate `$2` if `$3`; tells whoever is inside it.
-const GIVE_BACK: &str = "with back as materialized (
-        select count(*) filter (where pg_catalog.pg_advisory_unlock(key)) as n
-        from unnest($1::bigint[]) as key),
-    gate as materialized (
-        select back.n, case when $3 then pg_catalog.pg_advisory_unlock($2) end as left from back)
-    select gate.n, gate.left, case when not pg_catalog.pg_try_advisory_xact_lock_shared($2)
-        then pg_catalog.pg_notify($4, '') end as told from gate";
-
 /// What is asked alike in one provider, and prepared once in one session.
 pub(super) struct Statements {
     lifetime: Lifetime,
     fencing: bool,
-    prepared: [OnceLock<Statement>; 14],
+    prepared: [OnceLock<Statement>; 15],
 }
 
 /// What one statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Try,
     Wait,
     Unlock,
@@ -58,29 +36,50 @@ enum Kind {
 
 /// One statement of a session.
 #[derive(Clone, Copy, Debug)]
-enum Shape {
+pub(super) enum Shape {
     Lock { kind: Kind, mode: Mode, pair: bool },
     Take,
     GiveBack,
+    GiveAllBack,
 }
 
-type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
+pub(super) type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
 
 impl Statements {
     pub(super) fn new(lifetime: Lifetime, fencing: bool) -> Self {
-        Self { lifetime, fencing, prepared: [const { OnceLock::new() }; 14] }
+        Self { lifetime, fencing, prepared: [const { OnceLock::new() }; 15] }
     }
 
     /// Asks for one command that is a statement.
-    pub(super) async fn ask(&self, client: &Client, command: &Command) -> Result<Reply, Error> {
-        match (&command.subject, self.lifetime) {
+    pub(super) async fn ask(&self, client: &Client, question: &Question) -> Result<Reply, Error> {
+        let verb = question.command.verb;
+        match (&question.command.subject, self.lifetime) {
             (Subject::Lock(key, mode), Lifetime::Session) => {
-                self.ask_lock(client, *key, *mode, command.verb).await
+                self.ask_lock(client, *key, *mode, verb).await
             }
             (Subject::Lock(key, mode), Lifetime::Transaction) => {
-                transaction::ask(client, *key, *mode, command.verb, self.fencing).await
+                transaction::ask(client, *key, *mode, verb).await
             }
-            (Subject::Permits(permits), _) => self.ask_permits(client, permits, command.verb).await,
+            (Subject::Permits(permits), _) => {
+                self.ask_permits(client, permits, &question.beside, verb).await
+            }
+        }
+    }
+
+    async fn ask_permits(
+        &self,
+        client: &Client,
+        permits: &Permits,
+        beside: &[u32],
+        verb: Verb,
+    ) -> Result<Reply, Error> {
+        match Kind::of(verb) {
+            Kind::Try => permits::take(self, client, permits, beside).await,
+            Kind::Wait => {
+                permits::listen(client, permits).await?;
+                self.ask_lock(client, permits.keys.gate(), Mode::Exclusive, verb).await
+            }
+            Kind::Unlock => permits::give_back(self, client, permits, beside).await,
         }
     }
 
@@ -108,19 +107,20 @@ impl Statements {
         }
         let rows = self.query(client, Shape::Lock { kind, mode, pair }, &values).await?;
         let Some(row) = rows.first() else { return Ok(Reply::Done) };
-        self.read(kind, row)
+        self.read(kind, mode, row)
     }
 
     /// What the row of an answer says. The result of `pg_advisory_lock` is nothing, and not read.
-    fn read(&self, kind: Kind, row: &Row) -> Result<Reply, Error> {
+    fn read(&self, kind: Kind, mode: Mode, row: &Row) -> Result<Reply, Error> {
+        let fencing = self.fencing && mode == Mode::Exclusive;
         let fence = |column| -> Result<Option<u64>, Error> {
             Ok(row.try_get::<_, Option<i64>>(column)?.map(i64::cast_unsigned))
         };
         Ok(match kind {
             Kind::Unlock => Reply::Unlocked(row.try_get(0)?),
-            Kind::Wait if self.fencing => Reply::Granted { fence: fence(2)? },
+            Kind::Wait if fencing => Reply::Granted { fence: fence(2)? },
             Kind::Wait => Reply::Granted { fence: None },
-            Kind::Try if self.fencing => {
+            Kind::Try if fencing => {
                 fence(0)?.map_or(Reply::Busy, |fence| Reply::Granted { fence: Some(fence) })
             }
             Kind::Try if row.try_get(0)? => Reply::Granted { fence: None },
@@ -128,50 +128,7 @@ impl Statements {
         })
     }
 
-    async fn ask_permits(
-        &self,
-        client: &Client,
-        permits: &Permits,
-        verb: Verb,
-    ) -> Result<Reply, Error> {
-        let gate = permits.keys.permit(0);
-        let channel = permits.keys.channel();
-        match Kind::of(verb) {
-            Kind::Try => {
-                let free = |number: &u32| !permits.ours.contains(number);
-                let numbers: Vec<u32> = (1..=permits.keys.limit()).filter(free).collect();
-                let locks = locks(permits, &numbers);
-                let wanted = i64::from(permits.wanted);
-                let values: Values<'_> = vec![&locks, &wanted, &permits.inside, &gate];
-                let rows = self.query(client, Shape::Take, &values).await?;
-                if !permits.inside && rows.len() < permits.wanted as usize {
-                    return Ok(Reply::Busy);
-                }
-                let mut took = Vec::with_capacity(rows.len());
-                for row in &rows {
-                    let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).ok();
-                    took.extend(place.and_then(|place| numbers.get(place)));
-                }
-                Ok(Reply::Took(took))
-            }
-            Kind::Wait => {
-                // Whoever is inside must hear of every permit that comes back.
-                client.batch_execute(&format!("listen {channel}")).await?;
-                let gate = permits.keys.gate();
-                self.ask_lock(client, gate, Mode::Exclusive, verb).await
-            }
-            Kind::Unlock => {
-                let locks = locks(permits, &permits.ours);
-                let values: Values<'_> = vec![&locks, &gate, &permits.inside, &channel];
-                let rows = self.query(client, Shape::GiveBack, &values).await?;
-                let Some(row) = rows.first() else { return Ok(Reply::Done) };
-                let back: i64 = row.try_get(0)?;
-                Ok(Reply::Unlocked(usize::try_from(back) == Ok(locks.len())))
-            }
-        }
-    }
-
-    async fn query(
+    pub(super) async fn query(
         &self,
         client: &Client,
         shape: Shape,
@@ -209,13 +166,18 @@ impl Shape {
             }
             Self::Take => 12,
             Self::GiveBack => 13,
+            Self::GiveAllBack => 14,
         }
     }
 
     fn text(self, fencing: bool) -> String {
-        let Self::Lock { kind, mode, pair } = self else {
-            return if let Self::Take = self { TAKE } else { GIVE_BACK }.to_owned();
+        let (kind, mode, pair) = match self {
+            Self::Lock { kind, mode, pair } => (kind, mode, pair),
+            Self::Take => return permits::TAKE.to_owned(),
+            Self::GiveBack => return permits::giving_back(permits::OURS),
+            Self::GiveAllBack => return permits::giving_back(permits::ALL_BUT),
         };
+        let fencing = fencing && mode == Mode::Exclusive;
         let suffix = suffix(mode);
         let first = if kind == Kind::Wait { 2 } else { 1 };
         let key = if pair { format!("${first}, ${}", first + 1) } else { format!("${first}") };
@@ -235,8 +197,22 @@ impl Shape {
     }
 }
 
-fn locks(permits: &Permits, numbers: &[u32]) -> Vec<i64> {
-    numbers.iter().map(|number| permits.keys.permit(*number)).collect()
+/// Whether a lock that this session is not inside could be shared, now.
+pub(super) async fn probed(client: &Client, key: AdvisoryKey) -> Result<bool, Error> {
+    let text = format!("select pg_catalog.pg_try_advisory_xact_lock_shared({})", arguments(key));
+    let messages = client.simple_query(&text).await?;
+    Ok(messages.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => false,
+    }))
+}
+
+/// A key, as the functions of the server take it.
+pub(super) fn arguments(key: AdvisoryKey) -> String {
+    match key {
+        AdvisoryKey::Single(key) => format!("{key}"),
+        AdvisoryKey::Pair(first, second) => format!("{first}, {second}"),
+    }
 }
 
 /// What a refusal says about the lock, if it says anything.

@@ -5,7 +5,7 @@
 use lock_proto::postgres::{AdvisoryKey, Mode, Reply, Verb};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-use super::statement::{MINT, milliseconds, suffix};
+use super::statement::{arguments, milliseconds, suffix};
 
 /// Nothing but the lock's own time-out may end the transaction.
 const BEGIN: &str = "begin; set local statement_timeout = 0; \
@@ -17,20 +17,14 @@ pub(super) async fn ask(
     key: AdvisoryKey,
     mode: Mode,
     verb: Verb,
-    fencing: bool,
 ) -> Result<Reply, Error> {
-    let (suffix, mint) = (suffix(mode), if fencing { MINT } else { "0" });
-    let key = match key {
-        AdvisoryKey::Single(key) => format!("{key}"),
-        AdvisoryKey::Pair(first, second) => format!("{first}, {second}"),
-    };
+    let (suffix, key) = (suffix(mode), arguments(key));
     let text = match verb {
-        Verb::Try => format!(
-            "{BEGIN}0; select case when pg_catalog.pg_try_advisory_xact_lock{suffix}({key}) \
-             then {mint} end"
-        ),
+        Verb::Try => {
+            format!("{BEGIN}0; select pg_catalog.pg_try_advisory_xact_lock{suffix}({key})")
+        }
         Verb::Wait { limit } => format!(
-            "{BEGIN}{}; select pg_catalog.pg_advisory_xact_lock{suffix}({key}); select {mint}",
+            "{BEGIN}{}; select pg_catalog.pg_advisory_xact_lock{suffix}({key}); select true",
             milliseconds(limit)
         ),
         Verb::Unlock | Verb::Cancel | Verb::Close => {
@@ -44,10 +38,8 @@ pub(super) async fn ask(
         SimpleQueryMessage::Row(row) => Some(row),
         SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
     });
-    let fence = last.and_then(|row| row.get(0)?.parse::<i64>().ok());
-    if let Some(fence) = fence {
-        let fence = fencing.then_some(fence.cast_unsigned());
-        return Ok(Reply::Granted { fence });
+    if last.is_some_and(|row| row.get(0) == Some("t")) {
+        return Ok(Reply::Granted { fence: None });
     }
     client.batch_execute("rollback").await?;
     Ok(Reply::Busy)

@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::key::{AdvisoryKey, hash};
-use crate::{LockError, LockName};
+use crate::LockName;
+
+/// What the names of channels begin with.
+const CHANNEL: &str = "dlock_";
 
 /// One thing to do about one advisory lock, on the session that the lock is seated on.
 ///
@@ -42,10 +45,12 @@ pub struct Permits {
     pub keys: PermitKeys,
     /// How many more to take.
     pub wanted: u32,
-    /// Those that this acquisition has, or may have: not to be taken, or to be given back.
+    /// Those that this acquisition has: not to be taken, or to be given back.
     pub ours: Vec<u32>,
     /// Whether it has the gate, or may have it.
     pub inside: bool,
+    /// Whether it may have more of its session's permits than `ours`.
+    pub doubt: bool,
 }
 
 /// The advisory locks that make a semaphore.
@@ -114,7 +119,9 @@ pub enum Reply {
 }
 
 impl Command {
-    pub(super) fn new(subject: Subject, verb: Verb) -> Self {
+    /// To do `verb` about `subject`.
+    #[must_use]
+    pub fn new(subject: Subject, verb: Verb) -> Self {
         Self { subject, verb }
     }
 
@@ -128,22 +135,20 @@ impl Command {
     }
 }
 
-impl PermitKeys {
-    /// The most permits of a semaphore: a question names them all.
-    pub const MOST: u32 = 1000;
+impl Permits {
+    /// The first `wanted` permits of an acquisition, outside the gate.
+    #[must_use]
+    pub fn new(keys: PermitKeys, wanted: u32) -> Self {
+        Self { keys, wanted, ours: Vec::new(), inside: false, doubt: false }
+    }
+}
 
+impl PermitKeys {
     /// The locks of the semaphore `name` of `limit` permits.
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::InvalidConfig`] if there are more than [`PermitKeys::MOST`].
-    pub fn new(name: &LockName, limit: u32) -> Result<Self, LockError> {
-        if limit > Self::MOST {
-            let problem = format!("{limit} is more than the {} of this backend", Self::MOST);
-            return Err(LockError::config("limit", problem));
-        }
-        let gate = hash(&format!("{name}:dlock:permits"));
-        Ok(Self { gate, limit })
+    #[must_use]
+    pub fn new(name: &LockName, limit: u32) -> Self {
+        // Half of the range is left, so that the number of no permit overflows.
+        Self { gate: hash(&format!("{name}:dlock:permits")) >> 1, limit }
     }
 
     /// The lock at which takers queue.
@@ -161,18 +166,18 @@ impl PermitKeys {
     /// The lock of one permit; the first is number 1.
     #[must_use]
     pub fn permit(&self, number: u32) -> i64 {
-        self.gate.wrapping_add(number.into())
+        self.gate + i64::from(number)
     }
 
     /// What whoever gives a permit back tells whoever waits inside the gate.
     #[must_use]
     pub fn channel(&self) -> String {
-        Self::channel_of(self.gate())
+        format!("{CHANNEL}{}", self.gate())
     }
 
-    /// The channel of the semaphore with that gate.
+    /// The gate of the semaphore whose channel that is.
     #[must_use]
-    pub fn channel_of(gate: AdvisoryKey) -> String {
-        format!("dlock_{gate}")
+    pub fn gate_of(channel: &str) -> Option<AdvisoryKey> {
+        AdvisoryKey::from_exact_name(channel.strip_prefix(CHANNEL)?).ok()
     }
 }

@@ -108,13 +108,10 @@ impl PermitLock {
 
     fn command(&self, verb: Verb) -> Command {
         let wanted = self.count - u32::try_from(self.ours.len()).unwrap_or(self.count);
-        let ours = if self.doubt && verb == Verb::Unlock {
-            (1..=self.keys.limit()).collect()
-        } else {
-            self.ours.clone()
-        };
-        let inside = self.inside || (self.doubt && verb == Verb::Unlock);
-        Command::new(Subject::Permits(Permits { keys: self.keys, wanted, ours, inside }), verb)
+        let doubt = self.doubt && verb == Verb::Unlock;
+        let (ours, inside) = (self.ours.clone(), self.inside || doubt);
+        let permits = Permits { keys: self.keys, wanted, ours, inside, doubt };
+        Command::new(Subject::Permits(permits), verb)
     }
 
     fn ask(&mut self, verb: Verb, not_after: Instant, now: Instant) {

@@ -2,9 +2,10 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use super::call::Verb;
+use super::call::{Command, Mode, Subject, Verb};
 use super::key::AdvisoryKey;
 use crate::Instant;
 
@@ -12,8 +13,9 @@ use crate::Instant;
 ///
 /// - A wait has a session on which nothing else is held or asked, since whatever came after it
 ///   would wait as well. It is others' as soon as the wait is over and in no doubt.
-/// - No session holds one key twice: advisory locks count how often their session has taken them,
-///   so that a second taker would be let in beside the first.
+/// - A session is let in wherever it is inside already, whoever waits. So no session takes one lock
+///   for two, with two exceptions: readers share a session when another session has found that a
+///   reader may come in, and takers of permits share one if each leaves out what the others have.
 /// - As long as there may be two sessions, one is left for those that need not wait.
 #[derive(Debug)]
 pub struct Sessions {
@@ -53,6 +55,15 @@ pub enum Place {
     On(SessionId),
     /// On this session, which is yet to be opened.
     New(SessionId),
+    /// On `session`, where others of us share the lock, after `probe` was told that it may be had.
+    Through {
+        /// The session that is not inside, and asks whether it could be.
+        probe: SessionId,
+        /// Whether that is yet to be opened.
+        opened: bool,
+        /// The session that shares the lock.
+        session: SessionId,
+    },
     /// Nowhere, for now.
     Full,
 }
@@ -69,11 +80,26 @@ pub enum Upkeep {
 
 #[derive(Debug)]
 struct Entry {
-    seats: BTreeMap<AdvisoryKey, SeatId>,
+    stands: BTreeMap<(AdvisoryKey, SeatId), Stand>,
     /// Whose wait has it to itself.
     waiting: Option<SeatId>,
     /// When it is closed, or spoken on.
     due: Instant,
+}
+
+/// What one acquisition has on its session.
+#[derive(Debug)]
+struct Stand {
+    claim: Claim,
+    /// Whether it is known to have all that it wants.
+    settled: bool,
+}
+
+#[derive(Debug)]
+enum Claim {
+    Alone,
+    Shared,
+    Permits { wanted: u32, taken: Vec<u32> },
 }
 
 impl PoolLimits {
@@ -97,33 +123,65 @@ impl Sessions {
         SeatId(self.next_seat)
     }
 
-    /// Where `seat` may ask for `key`: with [`Verb::Wait`] alone, and with anything else beside
+    /// Where `seat` may ask what `command` says: alone for [`Verb::Wait`], and otherwise beside
     /// others.
-    pub fn place(&mut self, seat: SeatId, key: AdvisoryKey, verb: Verb, now: Instant) -> Place {
-        let waits = matches!(verb, Verb::Wait { .. });
-        let alone = waits || !self.limits.multiplexed;
-        // Waits take the newest, so that the oldest is left to be shared.
-        let found = if alone {
-            self.entries.iter().rev().find(|(_, entry)| entry.is_idle()).map(|(id, _)| *id)
-        } else {
-            self.entries.iter().find(|(_, entry)| entry.has_room_for(&key)).map(|(id, _)| *id)
-        };
+    pub fn place(&mut self, seat: SeatId, command: &Command, now: Instant) -> Place {
+        let (key, claim) = (command.key(), Claim::of(&command.subject));
+        let waits = matches!(command.verb, Verb::Wait { .. });
         if waits && self.leaves_none() {
             return Place::Full;
         }
-        let place = match found {
+        let place = if waits || !self.limits.multiplexed {
+            // Waits take the newest, so that the oldest is left to be shared.
+            self.entries.iter().rev().find(|(_, entry)| entry.is_idle()).map(|(id, _)| *id)
+        } else if let Some(place) = self.through(key, &claim, now) {
+            self.stand(seat, key, claim, &place, now);
+            return place;
+        } else {
+            self.entries.iter().find(|(_, it)| it.has_room_for(key, &claim)).map(|(id, _)| *id)
+        };
+        let place = match place {
             Some(session) => Place::On(session),
-            None if self.entries.len() < self.limits.most => Place::New(self.open(now)),
+            None if self.may_open() => Place::New(self.open(now)),
             None => return Place::Full,
         };
+        self.stand(seat, key, claim, &place, now);
         if let Place::On(session) | Place::New(session) = place
             && let Some(entry) = self.entries.get_mut(&session)
         {
-            entry.seats.insert(key, seat);
             entry.waiting = waits.then_some(seat);
-            self.plan(session, now);
         }
         place
+    }
+
+    /// The last session that is not inside stays outside, to find for readers whether they may come
+    /// in beside others of us.
+    fn through(&mut self, key: AdvisoryKey, claim: &Claim, now: Instant) -> Option<Place> {
+        let Claim::Shared = claim else { return None };
+        let session = *self.entries.iter().find(|(_, entry)| entry.shares(key))?.0;
+        let mut outside = self.entries.iter().filter(|(_, entry)| entry.has_room_for(key, claim));
+        let probe = outside.next().map(|(id, _)| *id);
+        match probe {
+            Some(_) if outside.next().is_some() => None,
+            Some(probe) => Some(Place::Through { probe, opened: false, session }),
+            None if self.may_open() => {
+                let probe = self.open(now);
+                self.plan(probe, now);
+                Some(Place::Through { probe, opened: true, session })
+            }
+            None => None,
+        }
+    }
+
+    fn stand(&mut self, seat: SeatId, key: AdvisoryKey, claim: Claim, place: &Place, now: Instant) {
+        let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = *place
+        else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(&session) {
+            entry.stands.insert((key, seat), Stand { claim, settled: false });
+            self.plan(session, now);
+        }
     }
 
     /// Where a question about no lock in particular may be asked.
@@ -131,7 +189,7 @@ impl Sessions {
         let found = self.entries.iter().find(|(_, entry)| entry.waiting.is_none());
         match found.map(|(id, _)| *id) {
             Some(session) => Place::On(session),
-            None if self.entries.len() < self.limits.most => {
+            None if self.may_open() => {
                 let session = self.open(now);
                 self.plan(session, now);
                 Place::New(session)
@@ -140,21 +198,56 @@ impl Sessions {
         }
     }
 
-    /// The wait of `seat` was granted: others may share its session.
-    pub fn granted(&mut self, session: SessionId, seat: SeatId) {
-        if let Some(entry) = self.entries.get_mut(&session) {
-            entry.waiting.take_if(|waiting| *waiting == seat);
+    /// `seat` was let in: others may share its session.
+    pub fn granted(&mut self, session: SessionId, seat: SeatId, key: AdvisoryKey) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        entry.waiting.take_if(|waiting| *waiting == seat);
+        if let Some(stand) = entry.stands.get_mut(&(key, seat)) {
+            // Whoever is inside the gate has its permits yet to take.
+            stand.settled = !matches!(stand.claim, Claim::Permits { .. });
         }
+    }
+
+    /// `seat` has got permits.
+    pub fn took(&mut self, session: SessionId, seat: SeatId, key: AdvisoryKey, permits: &[u32]) {
+        let stand = self.entries.get_mut(&session).and_then(|it| it.stands.get_mut(&(key, seat)));
+        let Some(Stand { claim: Claim::Permits { wanted, taken }, settled }) = stand else {
+            return;
+        };
+        taken.extend(permits);
+        *settled = u32::try_from(taken.len()).is_ok_and(|taken| taken >= *wanted);
+    }
+
+    /// The permits that others have on the session of `seat`.
+    #[must_use]
+    pub fn beside(&self, session: SessionId, seat: SeatId, key: AdvisoryKey) -> Vec<u32> {
+        let others = self.others(session, seat, key);
+        let permits = others.flat_map(|stand| match &stand.claim {
+            Claim::Permits { taken, .. } => taken.as_slice(),
+            Claim::Alone | Claim::Shared => &[],
+        });
+        permits.copied().collect()
+    }
+
+    /// Who stands on a session for a lock.
+    #[must_use]
+    pub fn seats(&self, session: SessionId, key: AdvisoryKey) -> Vec<SeatId> {
+        let entry = self.entries.get(&session).into_iter();
+        entry.flat_map(|it| it.stands.range(all_of(key))).map(|((_, seat), _)| *seat).collect()
+    }
+
+    /// Whether others share the lock of `seat` on its session.
+    #[must_use]
+    pub fn is_shared(&self, session: SessionId, seat: SeatId, key: AdvisoryKey) -> bool {
+        self.others(session, seat, key).any(|stand| matches!(stand.claim, Claim::Shared))
     }
 
     /// Nothing of `seat` is left on its session.
     pub fn left(&mut self, session: SessionId, seat: SeatId, key: AdvisoryKey, now: Instant) {
         let Some(entry) = self.entries.get_mut(&session) else { return };
-        if entry.seats.get(&key) == Some(&seat) {
-            entry.seats.remove(&key);
-        }
+        entry.stands.remove(&(key, seat));
         entry.waiting.take_if(|waiting| *waiting == seat);
-        if entry.seats.is_empty() {
+        if entry.is_idle() {
             self.plan(session, now);
         }
     }
@@ -162,7 +255,8 @@ impl Sessions {
     /// A session is gone; who stood on it.
     pub fn lost(&mut self, session: SessionId) -> Vec<SeatId> {
         let entry = self.entries.remove(&session);
-        entry.map_or_else(Vec::new, |entry| entry.seats.into_values().collect())
+        entry
+            .map_or_else(Vec::new, |entry| entry.stands.into_keys().map(|(_, seat)| seat).collect())
     }
 
     /// Every session there is.
@@ -190,9 +284,24 @@ impl Sessions {
     fn open(&mut self, now: Instant) -> SessionId {
         let session = SessionId(self.next);
         self.next += 1;
-        let entry = Entry { seats: BTreeMap::new(), waiting: None, due: now };
+        let entry = Entry { stands: BTreeMap::new(), waiting: None, due: now };
         self.entries.insert(session, entry);
         session
+    }
+
+    fn may_open(&self) -> bool {
+        self.entries.len() < self.limits.most
+    }
+
+    fn others(
+        &self,
+        session: SessionId,
+        seat: SeatId,
+        key: AdvisoryKey,
+    ) -> impl Iterator<Item = &Stand> {
+        let entry = self.entries.get(&session).into_iter();
+        let stands = entry.flat_map(move |entry| entry.stands.range(all_of(key)));
+        stands.filter(move |((_, other), _)| *other != seat).map(|(_, stand)| stand)
     }
 
     /// Whether one more wait would leave no session for those that need not wait.
@@ -212,10 +321,39 @@ impl Sessions {
 
 impl Entry {
     fn is_idle(&self) -> bool {
-        self.seats.is_empty()
+        self.stands.is_empty()
     }
 
-    fn has_room_for(&self, key: &AdvisoryKey) -> bool {
-        self.waiting.is_none() && !self.seats.contains_key(key)
+    /// Whether it may ask for a lock in a way that tells whether somebody else has it.
+    fn has_room_for(&self, key: AdvisoryKey, claim: &Claim) -> bool {
+        let mut present = self.stands.range(all_of(key)).map(|(_, stand)| stand);
+        self.waiting.is_none()
+            && match claim {
+                Claim::Alone | Claim::Shared => present.next().is_none(),
+                // What somebody is about to take can't be left out yet.
+                Claim::Permits { .. } => present.all(|stand| stand.settled),
+            }
     }
+
+    /// Whether a reader of ours is inside here.
+    fn shares(&self, key: AdvisoryKey) -> bool {
+        let mut present = self.stands.range(all_of(key)).map(|(_, stand)| stand);
+        present.any(|stand| stand.settled && matches!(stand.claim, Claim::Shared))
+    }
+}
+
+impl Claim {
+    fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Lock(_, Mode::Exclusive) => Self::Alone,
+            Subject::Lock(_, Mode::Shared) => Self::Shared,
+            Subject::Permits(permits) => {
+                Self::Permits { wanted: permits.wanted, taken: Vec::new() }
+            }
+        }
+    }
+}
+
+fn all_of(key: AdvisoryKey) -> RangeInclusive<(AdvisoryKey, SeatId)> {
+    (key, SeatId(0))..=(key, SeatId(u64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use lock_proto::postgres::{Command, PermitKeys, PermitLock, Reply, Subject, Verb};
-use lock_proto::{AcquireOptions, Event, Hub, Instant, LockError, LockName, Seed};
+use lock_proto::{AcquireOptions, Event, Hub, Instant, LockName, Seed};
 
 use crate::timeline::{Backend, at, check, ms};
 
@@ -110,11 +110,11 @@ fn a_time_out_at_the_gate_gives_everything_back_that_may_be_ours() {
         lock(1, &within(500)),
         "busy +499ms expired unlocked",
         expect![[r#"
-        0.000    start        take 1 outside, but []
-        0.000    busy         wait at the gate
-        499.000  expired      [timed out after 500ms], give [1, 2, 3, 4, 5] back, inside
-        499.000  unlocked     [closed]
-    "#]],
+            0.000    start        take 1 outside, but []
+            0.000    busy         wait at the gate
+            499.000  expired      [timed out after 500ms], give all back, inside
+            499.000  unlocked     [closed]
+        "#]],
     );
 }
 
@@ -124,13 +124,13 @@ fn who_gives_up_at_the_gate_cancels() {
         lock(1, &forever()),
         "busy release cancelled done unlocked",
         expect![[r#"
-        0.000    start        take 1 outside, but []
-        0.000    busy         wait at the gate
-        0.000    release      cancel
-        0.000    cancelled
-        0.000    done         give [1, 2, 3, 4, 5] back, inside
-        0.000    unlocked     [closed]
-    "#]],
+            0.000    start        take 1 outside, but []
+            0.000    busy         wait at the gate
+            0.000    release      cancel
+            0.000    cancelled
+            0.000    done         give all back, inside
+            0.000    unlocked     [closed]
+        "#]],
     );
 }
 
@@ -182,18 +182,11 @@ fn a_question_that_failed_leaves_every_permit_in_doubt() {
         lock(1, &forever()),
         "refused unlocked",
         expect![[r#"
-        0.000    start        take 1 outside, but []
-        0.000    refused      [failed: no space left], give [1, 2, 3, 4, 5] back, inside
-        0.000    unlocked     [closed]
-    "#]],
+            0.000    start        take 1 outside, but []
+            0.000    refused      [failed: no space left], give all back, inside
+            0.000    unlocked     [closed]
+        "#]],
     );
-}
-
-#[test]
-fn more_permits_than_there_may_be_are_refused() {
-    let name = LockName::new("pool").expect("a short name");
-    let error = PermitKeys::new(&name, PermitKeys::MOST + 1).expect_err("it is too many");
-    assert!(matches!(error, LockError::InvalidConfig { option: "limit", .. }));
 }
 
 #[test]
@@ -212,9 +205,12 @@ fn who_has_its_permits_makes_way_for_the_next_of_its_process() {
 #[test]
 fn the_locks_of_a_semaphore_follow_one_another() {
     let name = LockName::new("pool").expect("a short name");
-    let keys = PermitKeys::new(&name, 3).expect("a small semaphore");
+    let keys = PermitKeys::new(&name, 3);
     assert_eq!(keys.permit(3), keys.permit(0) + 3);
     assert_eq!(keys.channel(), format!("dlock_{:016x}", keys.permit(0)));
+    assert_eq!(PermitKeys::gate_of(&keys.channel()), Some(keys.gate()));
+    let most = PermitKeys::new(&name, u32::MAX);
+    assert_eq!(most.permit(u32::MAX) - most.permit(0), i64::from(u32::MAX));
 }
 
 impl Backend for PermitLock {
@@ -241,6 +237,7 @@ impl Backend for PermitLock {
         match command.verb {
             Verb::Try => format!("take {wanted} {place}, but {ours:?}"),
             Verb::Wait { .. } => "wait at the gate".into(),
+            Verb::Unlock if permits.doubt => format!("give all back, {place}"),
             Verb::Unlock => format!("give {ours:?} back, {place}"),
             verb @ (Verb::Cancel | Verb::Close) => format!("{verb:?}").to_lowercase(),
         }
@@ -249,7 +246,7 @@ impl Backend for PermitLock {
 
 fn lock(count: u32, options: &AcquireOptions) -> PermitLock {
     let name = LockName::new("pool").expect("a short name");
-    let keys = PermitKeys::new(&name, 5).expect("a small semaphore");
+    let keys = PermitKeys::new(&name, 5);
     let seed = Seed::from_bytes([7; 32]);
     PermitLock::new(keys, count, options, &seed, at(0)).expect("sensible options")
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use lock_proto::Instant;
 use lock_proto::postgres::{
-    AdvisoryKey, Place, PoolLimits, SeatId, SessionId, Sessions, Upkeep, Verb,
+    AdvisoryKey, Command, Mode, PermitKeys, Permits, Place, PoolLimits, SeatId, SessionId,
+    Sessions, Subject, Upkeep, Verb,
 };
+use lock_proto::{Instant, LockName};
 
 use crate::timeline::at;
 
@@ -39,7 +40,7 @@ fn a_wait_has_a_session_of_its_own_until_it_is_granted() {
     assert_eq!(pool.place(3, Verb::Try).1, Place::On(shared));
     // One lock is on the shared session, so that it is asked for on another.
     let third = pool.opened(1, Verb::Try);
-    pool.table.granted(own, seat);
+    pool.table.granted(own, seat, key(2));
     assert_eq!(pool.place(1, Verb::Try).1, Place::On(own));
     assert_ne!(third, own);
 }
@@ -125,6 +126,90 @@ fn a_question_goes_where_nobody_waits() {
     assert!(pool.table.poll_timeout() < Some(Instant::FAR_FUTURE));
 }
 
+#[test]
+fn readers_come_in_beside_one_of_us_when_another_session_may() {
+    let mut pool = pool(3);
+    let (_, place) = pool.reader();
+    let Place::New(inside) = place else { panic!("{place:?}") };
+    let (_, place) = pool.reader();
+    let Place::Through { probe, opened: true, session } = place else { panic!("{place:?}") };
+    assert_eq!(session, inside);
+    for _ in 0..100 {
+        let place = pool.reader().1;
+        assert_eq!(place, Place::Through { probe, opened: false, session });
+    }
+    // A session that waits can tell nothing.
+    assert_eq!(pool.place(2, WAIT).1, Place::On(probe));
+    let place = pool.reader().1;
+    let Place::Through { probe: another, opened: true, .. } = place else { panic!("{place:?}") };
+    assert_ne!(probe, another);
+}
+
+#[test]
+fn a_reader_comes_in_by_itself_while_another_session_stays_outside() {
+    let mut pool = pool(4);
+    let first = session_of(pool.reader().1);
+    let [second, third] = [2, 3].map(|number| {
+        let (seat, place) = pool.place(number, WAIT);
+        pool.table.granted(session_of(place), seat, key(number));
+        session_of(place)
+    });
+    assert_eq!(pool.reader().1, Place::On(second));
+    let through = Place::Through { probe: third, opened: false, session: first };
+    assert_eq!(pool.reader().1, through);
+}
+
+#[test]
+fn a_reader_is_beside_nobody_of_whom_it_is_not_known_whether_he_is_inside() {
+    let mut pool = pool(4);
+    let (first, place) = pool.place_reader();
+    let inside = session_of(place);
+    assert!(matches!(pool.place_reader().1, Place::New(_)));
+    pool.table.granted(inside, first, key(1));
+    assert!(matches!(pool.place_reader().1, Place::Through { opened: true, .. }));
+    assert!(!pool.table.is_shared(session_of(place), first, key(2)));
+    assert!(pool.table.is_shared(inside, pool.table.seats(inside, key(1))[1], key(1)));
+}
+
+#[test]
+fn a_reader_whose_pool_has_one_session_does_not_come_in_beside_another() {
+    let mut pool = pool(1);
+    pool.reader();
+    assert_eq!(pool.place_reader().1, Place::Full);
+}
+
+#[test]
+fn takers_of_permits_share_a_session_and_leave_out_what_others_have() {
+    let mut pool = pool(4);
+    let (first, session) = pool.place_taker(2);
+    // What it will take is not known yet.
+    let (second, other) = pool.place_taker(1);
+    assert_ne!(session, other);
+    pool.table.took(session, first, gate(), &[1, 2]);
+    let (third, place) = pool.place_taker(1);
+    assert_eq!(place, session);
+    assert_eq!(pool.table.beside(session, third, gate()), [1, 2]);
+    assert_eq!(pool.table.beside(other, second, gate()), []);
+    pool.table.took(session, third, gate(), &[4]);
+    pool.table.left(session, first, gate(), at(0));
+    let (fourth, place) = pool.place_taker(1);
+    assert_eq!((place, pool.table.beside(session, fourth, gate())), (session, vec![4]));
+}
+
+#[test]
+fn nobody_takes_permits_beside_one_that_is_inside_the_gate() {
+    let mut pool = pool(4);
+    let seat = pool.table.seat();
+    let wait = Command::new(Subject::Permits(permits(2)), WAIT);
+    let session = session_of(pool.table.place(seat, &wait, at(0)));
+    pool.table.granted(session, seat, gate());
+    pool.table.took(session, seat, gate(), &[1]);
+    assert_ne!(pool.place_taker(1).1, session);
+    assert_eq!(pool.table.seats(session, gate()), [seat]);
+    pool.table.took(session, seat, gate(), &[3]);
+    assert_eq!(pool.place_taker(1).1, session);
+}
+
 struct Pool {
     table: Sessions,
 }
@@ -132,16 +217,47 @@ struct Pool {
 impl Pool {
     fn place(&mut self, number: i64, verb: Verb) -> (SeatId, Place) {
         let seat = self.table.seat();
-        (seat, self.table.place(seat, key(number), verb, at(0)))
+        let lock = Subject::Lock(key(number), Mode::Exclusive);
+        (seat, self.table.place(seat, &Command::new(lock, verb), at(0)))
+    }
+
+    fn place_reader(&mut self) -> (SeatId, Place) {
+        let seat = self.table.seat();
+        let share = Subject::Lock(key(1), Mode::Shared);
+        (seat, self.table.place(seat, &Command::new(share, Verb::Try), at(0)))
+    }
+
+    /// Lets a reader in.
+    fn reader(&mut self) -> (SeatId, Place) {
+        let (seat, place) = self.place_reader();
+        self.table.granted(session_of(place), seat, key(1));
+        (seat, place)
+    }
+
+    fn place_taker(&mut self, wanted: u32) -> (SeatId, SessionId) {
+        let seat = self.table.seat();
+        let command = Command::new(Subject::Permits(permits(wanted)), Verb::Try);
+        (seat, session_of(self.table.place(seat, &command, at(0))))
     }
 
     /// The session that was opened for it.
     fn opened(&mut self, number: i64, verb: Verb) -> SessionId {
         match self.place(number, verb).1 {
             Place::New(session) => session,
-            place @ (Place::On(_) | Place::Full) => panic!("{place:?}"),
+            place @ (Place::On(_) | Place::Through { .. } | Place::Full) => panic!("{place:?}"),
         }
     }
+}
+
+fn session_of(place: Place) -> SessionId {
+    match place {
+        Place::On(session) | Place::New(session) | Place::Through { session, .. } => session,
+        Place::Full => panic!("there is room"),
+    }
+}
+
+fn gate() -> AdvisoryKey {
+    keys().gate()
 }
 
 fn pool(most: usize) -> Pool {
@@ -150,4 +266,12 @@ fn pool(most: usize) -> Pool {
 
 fn key(number: i64) -> AdvisoryKey {
     AdvisoryKey::Single(number)
+}
+
+fn keys() -> PermitKeys {
+    PermitKeys::new(&LockName::new("pool").expect("a short name"), 5)
+}
+
+fn permits(wanted: u32) -> Permits {
+    Permits::new(keys(), wanted)
 }
