@@ -2,7 +2,7 @@
 //! input and answers each with one line:
 //!
 //! - `open DIRECTORY`, `open-deleting DIRECTORY`: `opened`; file locks
-//! - `open-redis URL`: `opened`
+//! - `open-redis URL`, `open-postgres URL`: `opened`
 //! - `acquire WHAT TIMEOUT NAME`: `held FENCE` or `busy`; WHAT is `lock`, `read`, `write`, `at` (an
 //!   exact file) or `PERMITS/LIMIT`, TIMEOUT is in milliseconds or `-`
 //! - `release`: `released`; the newest lock
@@ -26,7 +26,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lock_blocking::{FileLockProvider, LockError, LockHandle, LockProvider, RedisLockProvider};
+use lock_blocking::{
+    FileLockProvider, LockError, LockHandle, LockProvider, PostgresLockProvider, RedisLockProvider,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Answer = Result<String, Box<dyn Error>>;
@@ -41,6 +43,7 @@ struct Worker {
 enum Provider {
     Files(FileLockProvider),
     Redis(RedisLockProvider),
+    Postgres(PostgresLockProvider),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -78,6 +81,10 @@ impl Worker {
             "open-deleting" => self.open(rest, true)?,
             "open-redis" => {
                 self.provider = Some(Provider::Redis(RedisLockProvider::new(rest)?));
+                "opened".to_owned()
+            }
+            "open-postgres" => {
+                self.provider = Some(Provider::Postgres(PostgresLockProvider::new(rest)?));
                 "opened".to_owned()
             }
             "acquire" => {
@@ -183,6 +190,7 @@ impl Worker {
         match &self.provider {
             Some(Provider::Files(files)) => Ok(files),
             Some(Provider::Redis(redis)) => Ok(redis),
+            Some(Provider::Postgres(postgres)) => Ok(postgres),
             None => Err("nothing is open".into()),
         }
     }

@@ -7,7 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use socket2::{SockFilter, SockRef};
+
 use super::Server;
+
+/// The one instruction of a filter: it returns a constant.
+const BPF_RETURN: u16 = 0x06;
 
 /// What no server says.
 const GARBAGE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
@@ -124,6 +129,20 @@ impl Proxy {
         for stream in self.shared.state().open.values().flatten() {
             // One that the other side has closed already is as cut as can be.
             let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Pulls the plug on all connections that are open: from now on nothing that either end sends
+    /// on them is even acknowledged. New ones are accepted.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel knows no filters.
+    pub fn unplug(&self) {
+        // A packet of which nothing is accepted was never there.
+        let nothing = [SockFilter::new(BPF_RETURN, 0, 0, 0)];
+        for stream in self.shared.state().open.values().flatten() {
+            SockRef::from(stream).attach_filter(&nothing).expect("a socket has a filter");
         }
     }
 
