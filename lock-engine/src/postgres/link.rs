@@ -118,6 +118,15 @@ impl PostgresLink {
         self.plan(&pool);
     }
 
+    /// Nobody knows what stands on a session: it ends, unless it has ended already.
+    pub(super) fn abandon(&self, session: SessionId) {
+        let orders = self.pool().open.get(&session).map(Arc::clone);
+        if let Some(orders) = orders {
+            orders.end(End::Abandoned);
+            self.lost(session);
+        }
+    }
+
     /// A session is gone, and with it what stood on it.
     pub(super) fn lost(&self, session: SessionId) {
         let mut pool = self.pool();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use lock_proto::postgres::{AdvisoryKey, Command, Reply, SeatId, SessionId, Verb};
-use lock_proto::{Fault, Instant, LockId, RequestId};
+use lock_proto::{Fault, FaultKind, Instant, LockId, RequestId};
 
 use super::link::PostgresLink;
 use crate::engine::Engine;
@@ -220,6 +220,12 @@ impl Ticket {
     fn tell(&mut self, reply: Result<Reply, Fault>) {
         self.settled = true;
         if let Some(engine) = self.office.upgrade() {
+            if self.origin.verb != Verb::Cancel
+                && reply.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Unknown)
+            {
+                // Whoever asks again because of this answer finds another session.
+                engine.link().abandon(self.origin.session);
+            }
             engine.link().note(self.origin, &reply, engine.clock().now());
             engine.answer(self.origin.lock, self.origin.request, reply);
         }

@@ -183,6 +183,7 @@ impl AdvisoryLock {
         if waiting.is_none() && !self.dirty {
             self.close(!self.lingers);
         } else if leaving.is_over(now) {
+            self.lose_sight();
             self.close(false);
         } else if let Some(verb) = leaving.next(waiting, now) {
             let command = Command::new(Subject::Lock(self.key, self.mode), verb);
@@ -321,10 +322,10 @@ impl AdvisoryLock {
     }
 
     fn failed_to_ask(&mut self, fault: Fault, now: Instant) {
-        if !self.budget.waits() && matches!(self.phase, Phase::Wanting(_)) {
+        let Phase::Wanting(wish) = &mut self.phase else { return };
+        if !self.budget.waits() && !wish.may_be_repeated(&fault) {
             return self.fail(LockError::Connection(fault), now);
         }
-        let Phase::Wanting(wish) = &mut self.phase else { return };
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, last: fault });
         wish.queues = false;
@@ -342,16 +343,21 @@ impl AdvisoryLock {
                     self.events.push(Event::Lost(LossReason::Revoked));
                 }
             }
-            (Verb::Unlock | Verb::Close, Err(fault)) if fault.kind() == FaultKind::Unknown => {
-                self.dirty = false;
-                self.lingers = true;
-            }
-            (Verb::Close, _) => {
-                self.dirty = false;
-                self.lingers = true;
-            }
+            (Verb::Unlock, Err(fault)) if fault.kind() == FaultKind::Unknown => self.lose_sight(),
+            (Verb::Close, _) => self.lose_sight(),
             (_, Err(_)) => leaving.failed(now),
             (_, Ok(_)) => {}
+        }
+    }
+
+    /// The session is gone. If it was to end a hold, nobody knows how long that had lasted.
+    fn lose_sight(&mut self) {
+        self.dirty = false;
+        self.lingers = true;
+        if let Phase::Leaving(leaving) = &self.phase
+            && leaving.held_since().is_some()
+        {
+            self.events.push(Event::Lost(LossReason::Disconnected));
         }
     }
 

@@ -178,6 +178,7 @@ impl PermitLock {
         if waiting.is_none() && !dirty {
             self.close(!self.lingers);
         } else if leaving.is_over(now) {
+            self.lose_sight();
             self.close(false);
         } else if let Some(verb) = leaving.next(waiting, now) {
             let command = self.command(verb);
@@ -283,6 +284,7 @@ impl PermitLock {
             (_, Ok(Reply::Full)) => {
                 self.doubt = asked.before;
                 self.rest(now);
+                self.fail_if_once(now);
             }
             (_, Ok(Reply::Expired)) if wanted => self.fail(self.budget.timed_out(), now),
             (_, Ok(Reply::Deadlock(detail))) if wanted => {
@@ -312,8 +314,8 @@ impl PermitLock {
                 self.lingers = true;
             }
         }
-        let Phase::Wanting(_) = &self.phase else { return };
-        if !self.budget.waits() {
+        let Phase::Wanting(wish) = &self.phase else { return };
+        if !self.budget.waits() && !wish.may_be_repeated(&fault) {
             return self.fail(LockError::Connection(fault), now);
         }
         let since = self.failing.take().map_or(now, |failing| failing.since);
@@ -338,7 +340,11 @@ impl PermitLock {
         wish.queues = false;
         wish.ask_at = now + self.backoff.rest(wish.rests, &mut self.jitter);
         wish.rests = wish.rests.saturating_add(1);
-        if !self.budget.waits() {
+    }
+
+    /// Who asks once finds that there is nowhere to ask.
+    fn fail_if_once(&mut self, now: Instant) {
+        if !self.budget.waits() && matches!(self.phase, Phase::Wanting(_)) {
             let fault = Fault::not_sent(
                 "every connection of the pool is in use: allow more with max_connections",
             );
@@ -356,16 +362,21 @@ impl PermitLock {
                 }
                 self.clear();
             }
-            (Verb::Unlock, Err(fault)) if fault.kind() == FaultKind::Unknown => {
-                self.clear();
-                self.lingers = true;
-            }
-            (Verb::Close, _) => {
-                self.clear();
-                self.lingers = true;
-            }
+            (Verb::Unlock, Err(fault)) if fault.kind() == FaultKind::Unknown => self.lose_sight(),
+            (Verb::Close, _) => self.lose_sight(),
             (_, Err(_)) => leaving.failed(now),
             (_, Ok(_)) => {}
+        }
+    }
+
+    /// The session is gone. If it was to end a hold, nobody knows how long that had lasted.
+    fn lose_sight(&mut self) {
+        self.clear();
+        self.lingers = true;
+        if let Phase::Leaving(leaving) = &self.phase
+            && leaving.held_since().is_some()
+        {
+            self.events.push(Event::Lost(LossReason::Disconnected));
         }
     }
 }

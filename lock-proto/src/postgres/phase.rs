@@ -5,10 +5,12 @@ use core::time::Duration;
 use super::call::Verb;
 use super::leaving::Leaving;
 use crate::lease::Hold;
-use crate::{Fault, Instant, RequestId};
+use crate::{Fault, FaultKind, Instant, RequestId};
 
 /// A server that has answered nothing for so long ends even a wait without an end.
 const FAILING_FOR: Duration = Duration::from_secs(30);
+/// How often a single try is asked again on another session.
+const REPEATS: u32 = 3;
 
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -54,6 +56,12 @@ pub(super) struct Failing {
 impl Wish {
     pub(super) fn new(give_up_at: Instant, now: Instant) -> Self {
         Self { give_up_at, ask_at: now, queues: false, rests: 0 }
+    }
+
+    /// Whether a single try that ended so is asked again: what ended may have been a session that
+    /// others had before, which says nothing of the server.
+    pub(super) fn may_be_repeated(&self, fault: &Fault) -> bool {
+        fault.kind() == FaultKind::Unknown && self.rests < REPEATS
     }
 }
 

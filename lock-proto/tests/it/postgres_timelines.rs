@@ -170,7 +170,7 @@ fn a_release_that_is_refused_is_tried_again_and_then_ends_the_session() {
         50.000   Retry        unlock
         50.000   refused
         20050.000 timeout      close
-        20050.000 unknown      [closed, not clean]
+        20050.000 unknown      [lost: its session is gone], [closed, not clean]
     "#]],
     );
 }
@@ -238,6 +238,83 @@ fn a_lost_connection_is_asked_again_on_another() {
         5.464    granted      [acquired]
         5.464    release      unlock
         5.464    unlocked     [closed, not clean]
+    "#]],
+    );
+}
+
+/// A single try that met a session on its way out failed, although the server was well.
+#[test]
+fn a_single_try_is_asked_again_on_another_session_a_few_times() {
+    check(
+        lock(&once()),
+        "unknown next granted",
+        expect![[r#"
+        0.000    start        try
+        0.000    unknown
+        5.464    Retry        try
+        5.464    granted      [acquired]
+    "#]],
+    );
+    check(
+        lock(&once()),
+        "unknown next unknown next unknown next unknown",
+        expect![[r#"
+        0.000    start        try
+        0.000    unknown
+        5.464    Retry        try
+        5.464    unknown
+        19.941   Retry        try
+        19.941   unknown
+        46.493   Retry        try
+        46.493   unknown      [failed: nobody knows], [closed, not clean]
+    "#]],
+    );
+    check(
+        lock(&once()),
+        "unknown next not-sent",
+        expect![[r#"
+        0.000    start        try
+        0.000    unknown
+        5.464    Retry        try
+        5.464    not-sent     [failed: too late], [closed, not clean]
+    "#]],
+    );
+}
+
+/// A release whose session ended was reported as a success, although the hold may have ended long
+/// before.
+#[test]
+fn a_release_that_nobody_confirmed_says_that_the_lock_was_lost() {
+    check(
+        lock(&forever()),
+        "granted release unknown",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired]
+        0.000    release      unlock
+        0.000    unknown      [lost: its session is gone], [closed, not clean]
+    "#]],
+    );
+    check(
+        lock(&forever()),
+        "unknown next granted release unlocked",
+        expect![[r#"
+        0.000    start        try
+        0.000    unknown
+        5.464    Retry        try
+        5.464    granted      [acquired]
+        5.464    release      unlock
+        5.464    unlocked     [closed, not clean]
+    "#]],
+    );
+    check(
+        lock(&within(500)),
+        "busy expired unknown",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        0.000    expired      [timed out after 500ms], unlock
+        0.000    unknown      [closed, not clean]
     "#]],
     );
 }
