@@ -19,25 +19,25 @@ pub(crate) const LONG: Option<Duration> = Some(Duration::from_secs(30));
 /// What a busy machine may add to what should take no time.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
 
-/// Makes of each check two tests: one on tokio, and one on async-std.
-macro_rules! on_each_runtime {
-    ($($check:ident),+ $(,)?) => {
-        mod tokio_runtime {
+/// Makes a test of each check on tokio, and of some on async-std as well.
+macro_rules! tests {
+    (tokio: $($check:ident),+ $(,)?; async_std: $($both:ident),+ $(,)?) => {
+        mod on_tokio {
             $(#[test]
             fn $check() {
                 crate::postgres_chaos::on_tokio(super::$check());
             })+
         }
 
-        mod async_std_runtime {
+        mod on_async_std {
             $(#[test]
-            fn $check() {
-                async_std::task::block_on(super::$check());
+            fn $both() {
+                async_std::task::block_on(super::$both());
             })+
         }
     };
 }
-use on_each_runtime;
+use tests;
 
 pub(crate) fn on_tokio(check: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
