@@ -49,6 +49,18 @@ each_case!(column! blocking_redis_three: BlockingColumn::new(Backend::ThreeRedis
 each_case!(column! blocking_redis_five: BlockingColumn::new(Backend::FiveRedisServers););
 each_case!(column! blocking_redis_two_of_three: BlockingColumn::new(Backend::TwoOfThreeRedisServers););
 each_case!(column! blocking_redis_cluster: BlockingColumn::new(Backend::RedisCluster););
+each_case!(column! tokio_postgres_shared: AsyncColumn::<Tokio>::new(Backend::PostgresShared););
+each_case!(column! tokio_postgres_sessions: AsyncColumn::<Tokio>::new(Backend::PostgresSessions););
+each_case!(column! tokio_postgres_transactions: AsyncColumn::<Tokio>::new(Backend::PostgresTransactions););
+each_case!(column! tokio_postgres_pooled: AsyncColumn::<Tokio>::new(Backend::PostgresPooled););
+each_case!(column! async_std_postgres_shared: AsyncColumn::<AsyncStd>::new(Backend::PostgresShared););
+each_case!(column! async_std_postgres_sessions: AsyncColumn::<AsyncStd>::new(Backend::PostgresSessions););
+each_case!(column! async_std_postgres_transactions: AsyncColumn::<AsyncStd>::new(Backend::PostgresTransactions););
+each_case!(column! async_std_postgres_pooled: AsyncColumn::<AsyncStd>::new(Backend::PostgresPooled););
+each_case!(column! blocking_postgres_shared: BlockingColumn::new(Backend::PostgresShared););
+each_case!(column! blocking_postgres_sessions: BlockingColumn::new(Backend::PostgresSessions););
+each_case!(column! blocking_postgres_transactions: BlockingColumn::new(Backend::PostgresTransactions););
+each_case!(column! blocking_postgres_pooled: BlockingColumn::new(Backend::PostgresPooled););
 
 macro_rules! names {
     ($($theme:ident { $($case:ident)* })*) => {
@@ -56,7 +68,7 @@ macro_rules! names {
     };
 }
 
-const BACKENDS: [&str; 8] = [
+const BACKENDS: [&str; 12] = [
     "memory",
     "files",
     "deleted_files",
@@ -65,6 +77,10 @@ const BACKENDS: [&str; 8] = [
     "redis_five",
     "redis_two_of_three",
     "redis_cluster",
+    "postgres_shared",
+    "postgres_sessions",
+    "postgres_transactions",
+    "postgres_pooled",
 ];
 
 #[test]

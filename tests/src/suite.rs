@@ -7,6 +7,7 @@ pub mod adapters;
 pub mod core_cases;
 pub mod distributed_lock;
 pub mod fault_tolerance;
+mod postgres_place;
 pub mod redis_place;
 pub mod sync_primitives;
 
@@ -83,6 +84,19 @@ pub trait Column {
     fn provider(&self) -> Box<dyn Provider>;
     /// Its backend.
     fn backend(&self) -> Backend;
+
+    /// Whether there are semaphores. Those that there are not are refused.
+    ///
+    /// # Panics
+    ///
+    /// If they are not refused.
+    fn has_semaphores(&self) -> bool {
+        if self.backend().is_transaction() {
+            let refused = self.provider().semaphore("a", 3, 1).try_acquire().map(drop);
+            assert!(matches!(refused, Err(LockError::Unsupported(_))), "{refused:?}");
+        }
+        !self.backend().is_transaction()
+    }
 }
 
 /// Calls `$callback` with its arguments and the list of all cases, by theme.

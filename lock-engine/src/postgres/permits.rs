@@ -12,14 +12,14 @@ use super::statement::{Shape, Statements, Values};
 /// Takes permits: `$4` of those up to `$2` but `$3`, all or none unless `$5`, inside the gate `$1`,
 /// which is given back with the last. The numbers are not tried further than needed.
 pub(super) const TAKE: &str = "with open as materialized (
-        select $5 or pg_catalog.pg_try_advisory_xact_lock_shared($1) as free),
+        select $5 or pg_catalog.pg_try_advisory_xact_lock_shared($1::bigint) as free),
     took as materialized (
         select slot.n from open, lateral (
-            select pg_catalog.generate_series(1, case when open.free then $2 else 0 end) as n
+            select pg_catalog.generate_series(1::bigint, case when open.free then $2 else 0::bigint end) as n
         ) as slot
-        where case when slot.n = any($3) then false
+        where case when slot.n = any($3::bigint[]) then false
             else pg_catalog.pg_try_advisory_lock($1 + slot.n) end
-        limit $4),
+        limit $4::bigint),
     kept as materialized (
         select $5 or count(*) >= $4 as keeps,
         case when $5 and count(*) >= $4 then pg_catalog.pg_advisory_unlock($1) end as left

@@ -231,9 +231,9 @@ pub(super) fn verdict(error: &Error) -> Option<Reply> {
     }
 }
 
-/// `lock_timeout`, where 0 is for ever.
+/// `lock_timeout`, where 0 is for ever: never less than the limit.
 pub(super) fn milliseconds(limit: Option<Duration>) -> u128 {
-    limit.map_or(0, |limit| limit.as_millis().max(1))
+    limit.map_or(0, |limit| limit.as_nanos().div_ceil(1_000_000).max(1))
 }
 
 /// What the functions of a mode are called besides.

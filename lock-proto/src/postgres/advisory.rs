@@ -264,7 +264,7 @@ impl AdvisoryLock {
                 self.rest(now);
             }
             // From here on the lock may be ours all the same, so that it is given back.
-            Ok(Reply::Expired) if wanted => self.fail(self.budget.timed_out(), now),
+            Ok(Reply::Expired) if wanted => self.await_end(),
             Ok(Reply::Deadlock(detail)) if wanted => self.fail(LockError::Deadlock(detail), now),
             Ok(Reply::Cancelled) if wanted => {
                 let fault = Fault::refused("the server was told to cancel the wait");
@@ -293,6 +293,13 @@ impl AdvisoryLock {
                 self.lingers = true;
                 self.failed_to_ask(fault, now);
             }
+        }
+    }
+
+    /// The server's clock was ahead of ours: time is up soon, and nothing more is asked.
+    fn await_end(&mut self) {
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.ask_at = Instant::FAR_FUTURE;
         }
     }
 
@@ -325,6 +332,10 @@ impl AdvisoryLock {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         if !self.budget.waits() && !wish.may_be_repeated(&fault) {
             return self.fail(LockError::Connection(fault), now);
+        }
+        // What comes too late to be asked says nothing about the server.
+        if self.budget.waits() && now >= wish.give_up_at {
+            return;
         }
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, last: fault });

@@ -286,7 +286,7 @@ impl PermitLock {
                 self.rest(now);
                 self.fail_if_once(now);
             }
-            (_, Ok(Reply::Expired)) if wanted => self.fail(self.budget.timed_out(), now),
+            (_, Ok(Reply::Expired)) if wanted => self.await_end(),
             (_, Ok(Reply::Deadlock(detail))) if wanted => {
                 self.fail(LockError::Deadlock(detail), now);
             }
@@ -318,9 +318,20 @@ impl PermitLock {
         if !self.budget.waits() && !wish.may_be_repeated(&fault) {
             return self.fail(LockError::Connection(fault), now);
         }
+        // What comes too late to be asked says nothing about the server.
+        if self.budget.waits() && now >= wish.give_up_at {
+            return;
+        }
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, last: fault });
         self.rest(now);
+    }
+
+    /// The server's clock was ahead of ours: time is up soon, and nothing more is asked.
+    fn await_end(&mut self) {
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.ask_at = Instant::FAR_FUTURE;
+        }
     }
 
     /// Somebody else has what is wanted.
@@ -459,7 +470,9 @@ impl Machine for PermitLock {
     }
 
     fn handle_nudge(&mut self, now: Instant) {
-        if let Phase::Wanting(wish) = &mut self.phase {
+        if let Phase::Wanting(wish) = &mut self.phase
+            && self.inside
+        {
             wish.ask_at = now;
             self.told = true;
         }

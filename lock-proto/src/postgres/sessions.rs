@@ -184,17 +184,20 @@ impl Sessions {
         }
     }
 
-    /// Where a question about no lock in particular may be asked.
+    /// Where a question about no lock in particular may be asked: where nothing is held, if that can
+    /// be.
     pub fn any(&mut self, now: Instant) -> Place {
-        let found = self.entries.iter().find(|(_, entry)| entry.waiting.is_none());
-        match found.map(|(id, _)| *id) {
+        let idle = self.entries.iter().find(|(_, entry)| entry.is_idle());
+        let silent = || self.entries.iter().find(|(_, entry)| entry.waiting.is_none());
+        let shared = if self.limits.multiplexed { silent() } else { None };
+        match idle.or(shared).map(|(id, _)| *id) {
             Some(session) => Place::On(session),
             None if self.may_open() => {
                 let session = self.open(now);
                 self.plan(session, now);
                 Place::New(session)
             }
-            None => Place::Full,
+            None => silent().map_or(Place::Full, |(id, _)| Place::On(*id)),
         }
     }
 

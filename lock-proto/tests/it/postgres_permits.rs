@@ -105,15 +105,28 @@ fn a_time_out_inside_gives_back_what_was_got_and_the_gate() {
 }
 
 #[test]
+fn a_question_that_came_too_late_to_be_asked_is_a_time_out() {
+    check(
+        lock(1, &within(1)),
+        "+1ms not-sent",
+        expect![[r#"
+            0.000    start        take 1 outside, but []
+            1.000    not-sent     [timed out after 1ms], [closed]
+        "#]],
+    );
+}
+
+#[test]
 fn a_time_out_at_the_gate_gives_everything_back_that_may_be_ours() {
     check(
         lock(1, &within(500)),
-        "busy +499ms expired unlocked",
+        "busy +499ms expired next unlocked",
         expect![[r#"
             0.000    start        take 1 outside, but []
             0.000    busy         wait at the gate
-            499.000  expired      [timed out after 500ms], give all back, inside
-            499.000  unlocked     [closed]
+            499.000  expired
+            500.000  Budget       [timed out after 500ms], give all back, inside
+            500.000  unlocked     [closed]
         "#]],
     );
 }

@@ -35,6 +35,18 @@ fn a_single_try_of_a_held_lock_ends_with_the_first_answer() {
 }
 
 #[test]
+fn a_question_that_came_too_late_to_be_asked_is_a_time_out() {
+    check(
+        lock(&within(1)),
+        "+1ms not-sent",
+        expect![[r#"
+            0.000    start        try
+            1.000    not-sent     [timed out after 1ms], [closed]
+        "#]],
+    );
+}
+
+#[test]
 fn a_held_lock_is_waited_for_in_the_queue_of_the_server() {
     check(
         lock(&within(500)),
@@ -66,13 +78,14 @@ fn a_wait_without_end_has_no_limit() {
 fn a_time_out_of_the_server_is_followed_by_a_release_since_it_may_have_been_granted() {
     check(
         lock(&within(500)),
-        "busy +499ms expired unlocked",
+        "busy +499ms expired next unlocked",
         expect![[r#"
-        0.000    start        try
-        0.000    busy         wait within 500ms
-        499.000  expired      [timed out after 500ms], unlock
-        499.000  unlocked     [closed]
-    "#]],
+            0.000    start        try
+            0.000    busy         wait within 500ms
+            499.000  expired
+            500.000  Budget       [timed out after 500ms], unlock
+            500.000  unlocked     [closed]
+        "#]],
     );
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lock_blocking::{AcquireOptions, LockError, LockInfo, LossReason};
 use tempfile::TempDir;
 
+use super::postgres_place::PostgresPlace;
 use super::redis_place::RedisPlace;
 use super::{Acquire, Column, Held, Lost, Provider};
 
@@ -62,20 +63,46 @@ pub enum Backend {
     TwoOfThreeRedisServers,
     /// A cluster of three masters and three replicas.
     RedisCluster,
+    /// A PostgreSQL server, with sessions that are shared.
+    PostgresShared,
+    /// A PostgreSQL server, with a session for each lock.
+    PostgresSessions,
+    /// A PostgreSQL server, with a transaction for each lock.
+    PostgresTransactions,
+    /// The same behind PgBouncer, which has a session for each transaction.
+    PostgresPooled,
 }
 
 impl Backend {
     /// Whether locks live on Redis: with a lease, on a key that a semaphore of that name shares.
     #[must_use]
     pub fn is_redis(self) -> bool {
-        match self {
-            Self::Memory | Self::Files | Self::DeletedFiles => false,
-            Self::RedisServer
-            | Self::ThreeRedisServers
-            | Self::FiveRedisServers
-            | Self::TwoOfThreeRedisServers
-            | Self::RedisCluster => true,
-        }
+        matches!(self, Self::RedisServer | Self::RedisCluster) || self.votes()
+    }
+
+    /// Whether locks are advisory locks of PostgreSQL.
+    #[must_use]
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Self::PostgresShared | Self::PostgresSessions) || self.is_transaction()
+    }
+
+    /// Whether locks live on servers.
+    #[must_use]
+    pub fn is_remote(self) -> bool {
+        self.is_redis() || self.is_postgres()
+    }
+
+    /// Whether a lock ends with its transaction, which knows no semaphores and no fences.
+    #[must_use]
+    pub fn is_transaction(self) -> bool {
+        matches!(self, Self::PostgresTransactions | Self::PostgresPooled)
+    }
+
+    /// How many holds one provider may have at once, of those that a case asks for.
+    #[must_use]
+    pub fn most(self, holds: usize) -> usize {
+        let dedicated = self.is_transaction() || self == Self::PostgresSessions;
+        if dedicated { holds.min(40) } else { holds }
     }
 
     /// Whether several servers vote.
@@ -100,6 +127,7 @@ pub struct AsyncColumn<E> {
     memory: lock_tokio::InMemoryLockProvider,
     files: Files,
     redis: Option<RedisPlace>,
+    postgres: Option<PostgresPlace>,
     executor: PhantomData<E>,
 }
 
@@ -109,6 +137,7 @@ pub struct BlockingColumn {
     memory: lock_blocking::InMemoryLockProvider,
     files: Files,
     redis: Option<RedisPlace>,
+    postgres: Option<PostgresPlace>,
 }
 
 #[derive(Debug)]
@@ -133,8 +162,8 @@ impl<E: Executor> AsyncColumn<E> {
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         let memory = lock_tokio::InMemoryLockProvider::new();
-        let redis = RedisPlace::new(backend);
-        Self { memory, files: Files::new(backend), redis, executor: PhantomData }
+        let (redis, postgres) = (RedisPlace::new(backend), PostgresPlace::new(backend));
+        Self { memory, files: Files::new(backend), redis, postgres, executor: PhantomData }
     }
 }
 
@@ -143,8 +172,21 @@ impl BlockingColumn {
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         let memory = lock_blocking::InMemoryLockProvider::new();
-        Self { memory, files: Files::new(backend), redis: RedisPlace::new(backend) }
+        let (redis, postgres) = (RedisPlace::new(backend), PostgresPlace::new(backend));
+        Self { memory, files: Files::new(backend), redis, postgres }
     }
+}
+
+/// The builder of one adapter, for a place on PostgreSQL.
+macro_rules! on_postgres {
+    ($adapter:ident, $place:expr) => {
+        $adapter::PostgresLockProvider::builder()
+            .url(&$place.url)
+            .use_multiplexing($place.multiplexing)
+            .use_transaction_scope($place.transaction_scope)
+            .fencing(!$place.transaction_scope)
+            .max_connections(if $place.multiplexing { 16 } else { 64 })
+    };
 }
 
 impl<E: Executor> Column for AsyncColumn<E> {
@@ -167,6 +209,14 @@ impl<E: Executor> Column for AsyncColumn<E> {
                 let builder = lock_tokio::RedisLockProvider::builder();
                 let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
                 Box::new(E::block_on(builder.build()).expect("the servers run"))
+            }
+            Backend::PostgresShared
+            | Backend::PostgresSessions
+            | Backend::PostgresTransactions
+            | Backend::PostgresPooled => {
+                let place = self.postgres.as_ref().expect("a backend on PostgreSQL has a place");
+                let builder = on_postgres!(lock_tokio, place);
+                Box::new(E::block_on(builder.build()).expect("the server runs"))
             }
         };
         Box::new(async_side::<E, _>(provider))
@@ -197,6 +247,14 @@ impl Column for BlockingColumn {
                 let builder = lock_blocking::RedisLockProvider::builder();
                 let builder = builder.urls(&place.urls).key_prefix(&place.prefix);
                 Box::new(builder.build().expect("the servers run"))
+            }
+            Backend::PostgresShared
+            | Backend::PostgresSessions
+            | Backend::PostgresTransactions
+            | Backend::PostgresPooled => {
+                let place = self.postgres.as_ref().expect("a backend on PostgreSQL has a place");
+                let builder = on_postgres!(lock_blocking, place);
+                Box::new(builder.build().expect("the server runs"))
             }
         };
         Box::new(BlockingSide(provider))

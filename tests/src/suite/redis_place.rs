@@ -41,7 +41,13 @@ impl RedisPlace {
 #[must_use]
 pub fn urls(backend: Backend) -> Vec<String> {
     match backend {
-        Backend::Memory | Backend::Files | Backend::DeletedFiles => Vec::new(),
+        Backend::Memory
+        | Backend::Files
+        | Backend::DeletedFiles
+        | Backend::PostgresShared
+        | Backend::PostgresSessions
+        | Backend::PostgresTransactions
+        | Backend::PostgresPooled => Vec::new(),
         Backend::RedisServer => vec![ONE.url()],
         Backend::ThreeRedisServers => THREE.iter().map(Server::url).collect(),
         Backend::FiveRedisServers => FIVE.iter().map(Server::url).collect(),
