@@ -109,7 +109,8 @@ impl PostgresLink {
                 pool.sessions.took(session, id, key, permits);
             }
             Ok(Reply::Busy | Reply::Unlocked(_)) => pool.leave(session, id, key, now),
-            Err(fault) if fault.kind() == FaultKind::NotSent && takes(verb) => {
+            // Whoever was inside the gate before is there still.
+            Err(fault) if fault.kind() == FaultKind::NotSent && takes(verb) && !seat.held => {
                 pool.leave(session, id, key, now);
             }
             // What stands there is in doubt, until it was given back or the session has ended.
