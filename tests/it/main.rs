@@ -18,6 +18,7 @@ mod postgres_chaos;
 mod postgres_model;
 #[cfg(target_os = "linux")]
 mod postgres_servers;
+mod postgres_world;
 mod quorum;
 mod quorum_world;
 #[cfg(target_os = "linux")]

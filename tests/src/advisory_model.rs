@@ -298,6 +298,12 @@ impl Server {
         self.sessions.get(&id).map_or(0, Session::level)
     }
 
+    /// How often a session has taken a lock.
+    #[must_use]
+    pub fn count(&self, id: SessionId, lock: (AdvisoryKey, Mode)) -> u32 {
+        self.sessions.get(&id).map_or(0, |session| session.count_of(lock))
+    }
+
     /// What `pg_locks` shows, in the order of the keys.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {

@@ -10,6 +10,7 @@ pub mod explore;
 pub mod memory_world;
 #[cfg(target_os = "linux")]
 pub mod postgres;
+pub mod postgres_world;
 #[cfg(target_os = "linux")]
 mod process;
 pub mod quorum_world;

@@ -99,6 +99,11 @@ impl Session {
         self.counts.keys().any(|(held, _)| *held == lock)
     }
 
+    /// How often the session has taken a lock, for anyone.
+    pub(super) fn count_of(&self, lock: Lock) -> u32 {
+        self.counts.iter().filter(|((held, _), _)| *held == lock).map(|(_, count)| count).sum()
+    }
+
     /// Everything it holds.
     pub(super) fn held(&self) -> Vec<Lock> {
         let mut held: Vec<Lock> = self.counts.keys().map(|(lock, _)| *lock).collect();
