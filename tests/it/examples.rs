@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_proto::file::file_name;
+use lock_tests::postgres::PostgresServer;
 use lock_tests::suite::adapters::Backend;
 use lock_tests::suite::redis_place::urls;
 
@@ -18,6 +20,8 @@ const BOUND: Duration = Duration::from_secs(300);
 /// The examples of a package, each with lines that it must print.
 type Examples = &'static [(&'static str, &'static [&'static str])];
 
+const FEATURES: &str = "file,redis,postgres";
+
 const TOKIO: Examples = &[
     ("tokio_connect", &["Lock released"]),
     ("tokio_error_handling", ERRORS),
@@ -26,6 +30,12 @@ const TOKIO: Examples = &[
     ("tokio_lock_loss", LOSS),
     ("tokio_mutex_tasks", &["All tasks had their turn"]),
     ("tokio_options", &["invalid option renewal: "]),
+    ("tokio_postgres_lock", &["Lock acquired! Doing critical work...", "Lock released!"]),
+    (
+        "tokio_postgres_options",
+        &["Fencing token: true", "Released with its transaction", "invalid option max_connections"],
+    ),
+    ("tokio_postgres_reader_writer", &["Read [] beside another reader", "Read [\"fresh\"] beside"]),
     ("tokio_provider_abstraction", &["Protected by files", "Protected by what a URL names"]),
     ("tokio_reader_writer", READERS),
     ("tokio_redis_cluster", &["Held by this process: true", "Lock released!"]),
@@ -49,6 +59,7 @@ const ASYNC_STD: Examples = &[
     ("async_std_file_lock", &["Lock released!"]),
     ("async_std_lock_loss", LOSS),
     ("async_std_mutex_tasks", &["All tasks had their turn"]),
+    ("async_std_postgres_lock", &["Lock acquired!", "Lock released!"]),
     ("async_std_reader_writer", READERS),
     ("async_std_redis_lock", &["Lock released!"]),
     ("async_std_release_on_drop", &["Nobody released it, and it is free"]),
@@ -62,6 +73,7 @@ const BLOCKING: Examples = &[
     ("blocking_file_lock", &["Lock released!"]),
     ("blocking_lock_loss", LOSS),
     ("blocking_mutex_threads", &["All threads had their turn"]),
+    ("blocking_postgres_lock", &["Released by the drop: true"]),
     ("blocking_reader_writer", READERS),
     ("blocking_redis_lock", &["Lock released!", "Released by the drop: true"]),
     ("blocking_release_on_drop", &["Nobody released it, and it is free"]),
@@ -152,7 +164,7 @@ fn the_build_script_locks_what_the_workspace_locks() {
 
 fn check(package: &str, examples: Examples) {
     for (name, lines) in examples {
-        let mut run = cargo(&["run", "-p", package, "--example", name, "--features", "file,redis"]);
+        let mut run = cargo(&["run", "-p", package, "--example", name, "--features", FEATURES]);
         // Names of its own, on servers that all examples share.
         let at =
             |urls: Vec<String>| urls.iter().map(|url| format!("{url}?prefix={name}:")).collect();
@@ -165,6 +177,8 @@ fn check(package: &str, examples: Examples) {
         } else if name.contains("redis") {
             let urls: Vec<String> = at(urls(Backend::RedisServer));
             run.env("REDIS_URL", urls.concat());
+        } else if name.contains("postgres") {
+            run.env("POSTGRES_URL", postgres_url());
         }
         let output = Program::start(run).finish();
         for line in *lines {
@@ -172,6 +186,12 @@ fn check(package: &str, examples: Examples) {
             assert!(said, "{name} did not say {line:?}, but:\n{output}");
         }
     }
+}
+
+/// A server that all examples share.
+fn postgres_url() -> String {
+    static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
+    SERVER.url()
 }
 
 fn cargo(arguments: &[&str]) -> Command {

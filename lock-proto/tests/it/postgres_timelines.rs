@@ -322,13 +322,14 @@ fn a_release_that_nobody_confirmed_says_that_the_lock_was_lost() {
     );
     check(
         lock(&within(500)),
-        "busy expired unknown",
+        "busy expired next unknown",
         expect![[r#"
-        0.000    start        try
-        0.000    busy         wait within 500ms
-        0.000    expired      [timed out after 500ms], unlock
-        0.000    unknown      [closed, not clean]
-    "#]],
+            0.000    start        try
+            0.000    busy         wait within 500ms
+            0.000    expired
+            500.000  Budget       [timed out after 500ms], unlock
+            500.000  unknown      [closed, not clean]
+        "#]],
     );
 }
 
