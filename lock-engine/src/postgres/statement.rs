@@ -207,11 +207,12 @@ pub(super) async fn probed(client: &Client, key: AdvisoryKey) -> Result<bool, Er
     }))
 }
 
-/// A key, as the functions of the server take it.
+/// A key, as the functions of the server take it. In quotes: without them the smallest number is
+/// one with a minus before it that is too great for its type.
 pub(super) fn arguments(key: AdvisoryKey) -> String {
     match key {
-        AdvisoryKey::Single(key) => format!("{key}"),
-        AdvisoryKey::Pair(first, second) => format!("{first}, {second}"),
+        AdvisoryKey::Single(key) => format!("bigint '{key}'"),
+        AdvisoryKey::Pair(first, second) => format!("int '{first}', int '{second}'"),
     }
 }
 
