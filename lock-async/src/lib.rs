@@ -27,11 +27,13 @@ pub use semaphore::Semaphore;
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
 #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
-pub use postgres::{PostgresLockProvider, PostgresLockProviderBuilder};
+pub use postgres::{PostgresAdvisoryLock, PostgresLockProvider, PostgresLockProviderBuilder};
 #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
+#[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+pub use lock_proto::postgres::AdvisoryKey;
 #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
 pub use lock_proto::redis::{Finding, Severity};
 pub use lock_proto::{
@@ -48,7 +50,7 @@ pub mod prelude {
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
     #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
-    pub use crate::PostgresLockProvider;
+    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
     #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
     pub use crate::RedisLockProvider;
 }

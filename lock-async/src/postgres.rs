@@ -1,5 +1,6 @@
 //! Locks on PostgreSQL.
 
+mod advisory;
 mod network;
 
 use std::fmt;
@@ -11,6 +12,8 @@ use lock_engine::postgres::{Postgres, PostgresSetup};
 use lock_proto::LockError;
 
 use crate::provider::sealed::HasClient;
+
+pub use advisory::PostgresAdvisoryLock;
 
 /// Locks on a PostgreSQL server, which are its advisory locks.
 ///

@@ -26,11 +26,13 @@ pub use semaphore::Semaphore;
 #[cfg(feature = "file")]
 pub use file::{FileLockProvider, FileLockProviderBuilder};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresLockProvider, PostgresLockProviderBuilder};
+pub use postgres::{PostgresAdvisoryLock, PostgresLockProvider, PostgresLockProviderBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
+#[cfg(feature = "postgres")]
+pub use lock_proto::postgres::AdvisoryKey;
 #[cfg(feature = "redis")]
 pub use lock_proto::redis::{Finding, Severity};
 pub use lock_proto::{
@@ -47,7 +49,7 @@ pub mod prelude {
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
     #[cfg(feature = "postgres")]
-    pub use crate::PostgresLockProvider;
+    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
     #[cfg(feature = "redis")]
     pub use crate::RedisLockProvider;
 }

@@ -1,5 +1,6 @@
 //! Locks on PostgreSQL.
 
+mod advisory;
 mod network;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use lock_proto::LockError;
 
 use crate::provider::sealed::HasClient;
 use crate::wait::wait;
+
+pub use advisory::PostgresAdvisoryLock;
 
 /// Locks on a PostgreSQL server, which are its advisory locks.
 ///

@@ -7,6 +7,7 @@ mod info;
 mod link;
 mod network;
 mod orders;
+mod own;
 mod permits;
 mod session;
 mod setup;
@@ -26,6 +27,7 @@ use crate::{Client, Clock};
 use link::PostgresLink;
 
 pub use network::{Job, Network, Peer, SocketSettings, Stream};
+pub use own::heard;
 pub use setup::{PostgresPlan, PostgresSetup};
 
 /// The locks of one provider; every clone is the same.

@@ -90,7 +90,7 @@ const LOGIN: &str = "the PostgreSQL server lets nobody in with these credentials
 const ENDED: &str = "the server ended it: it shuts down, or an administrator asked it to";
 
 /// [What the codes mean](https://www.postgresql.org/docs/current/errcodes-appendix.html).
-const ADVICE: [(&str, &str); 14] = [
+const ADVICE: [(&str, &str); 15] = [
     ("28P01", LOGIN),
     ("28000", LOGIN),
     ("3D000", "there is no such database: check the name after the slash, or dbname"),
@@ -113,6 +113,7 @@ const ADVICE: [(&str, &str); 14] = [
     ("57P05", "it was idle for longer than idle_session_timeout allows: see keepalive_cadence"),
     ("25P03", "its transaction was idle for longer than idle_in_transaction_session_timeout"),
     ("57014", "the statement was cancelled: by an administrator, or by a statement_timeout"),
+    ("25P02", "an earlier error has aborted the transaction: roll it back"),
     ("42501", "the PostgreSQL role may not do this: see GRANT"),
     ("25006", "the PostgreSQL server is read-only: name the primary"),
     ("40P01", "the wait would never have ended, and the server ended it"),

@@ -54,6 +54,18 @@ impl AdvisoryKey {
         exact(name).unwrap_or_else(|| Self::Single(hash(name)))
     }
 
+    /// How `pg_locks` shows it: its `classid`, `objid` and `objsubid`.
+    #[must_use]
+    pub fn row(&self) -> (u32, u32, u16) {
+        match *self {
+            Self::Single(key) => {
+                let bits = key.cast_unsigned();
+                ((bits >> 32) as u32, bits as u32, 1)
+            }
+            Self::Pair(first, second) => (first.cast_unsigned(), second.cast_unsigned(), 2),
+        }
+    }
+
     /// The key of a name that says which it is.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod memory_timelines;
 mod names;
 mod options;
 mod postgres_keys;
+mod postgres_own;
 mod postgres_permits;
 mod postgres_sessions;
 mod postgres_timelines;
