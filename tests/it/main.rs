@@ -17,6 +17,8 @@ mod postgres_chaos;
 #[cfg(target_os = "linux")]
 mod postgres_model;
 #[cfg(target_os = "linux")]
+mod postgres_own;
+#[cfg(target_os = "linux")]
 mod postgres_servers;
 mod postgres_world;
 mod quorum;
