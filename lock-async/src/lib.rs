@@ -49,8 +49,8 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
-    #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
-    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
     #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
     pub use crate::RedisLockProvider;
+    #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
+    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
 }

@@ -48,8 +48,8 @@ pub mod prelude {
 
     #[cfg(feature = "file")]
     pub use crate::FileLockProvider;
-    #[cfg(feature = "postgres")]
-    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
     #[cfg(feature = "redis")]
     pub use crate::RedisLockProvider;
+    #[cfg(feature = "postgres")]
+    pub use crate::{PostgresAdvisoryLock, PostgresLockProvider};
 }

@@ -87,10 +87,10 @@ fn what_is_dropped_at_once_leaves_nothing<R: Runs>() {
     let lock = orders_lock().on_futures();
     runtime.run(async {
         for timeout in [Some(Duration::ZERO), LONG, None] {
-            drop(lock.acquire_on(&client, timeout));
+            drop(movable(lock.acquire_on(&client, timeout)));
             check_dropped(&client, poll_once(lock.acquire_on(&client, timeout)).await).await;
             let mut transaction = client.transaction().await.unwrap();
-            drop(lock.acquire_in(&mut transaction, timeout));
+            drop(movable(lock.acquire_in(&mut transaction, timeout)));
             let polled = poll_once(lock.acquire_in(&mut transaction, timeout)).await;
             check_dropped(transaction.client(), polled).await;
             transaction.commit().await.unwrap();
@@ -105,7 +105,7 @@ fn a_dropped_release_is_one_all_the_same<R: Runs>() {
     let lock = orders_lock().on_futures();
     runtime.run(async {
         lock.acquire_on(&client, None).await.unwrap();
-        let _ = poll_once(lock.release_on(&client)).await;
+        let _ = poll_once(movable(lock.release_on(&client))).await;
         assert_eq!(held_by(&client).await, 0);
     });
 }
@@ -249,6 +249,11 @@ async fn held_by(client: &Client) -> u64 {
     const HELD: &str = "select count(*) from pg_locks \
                         where locktype = 'advisory' and pid = pg_backend_pid()";
     ask(client, HELD).await.parse().unwrap()
+}
+
+/// A future that may be moved to another thread.
+fn movable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 /// Numbers without a pattern.
