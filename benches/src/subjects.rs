@@ -12,6 +12,10 @@ pub mod semaphores;
 pub const TOKIO: &str = "lock-tokio";
 /// The same without fencing tokens, which no peer has.
 pub const UNFENCED: &str = "lock-tokio, unfenced";
+/// The same with fencing tokens, where they are not given unasked.
+pub const FENCED: &str = "lock-tokio, fenced";
+/// All tasks ask one provider, which passes the lock on.
+pub const ONE_PROVIDER: &str = "lock-tokio, one provider";
 pub const ASYNC_STD: &str = "lock-async-std";
 pub const BLOCKING: &str = "lock-blocking";
 /// All servers answer.

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lock_tokio::LockProvider as _;
+
 use crate::bench::Bench;
 use crate::metric::Metric::{
     CyclesPerSecond, MostToLeastServed, Overlaps, OwnerChangesPerSecond, WaitP99Ms,
 };
 use crate::round::Scenario;
 use crate::subjects::postgres::{AdvisoryFloor, DistributedPostgres, Sqlx};
-use crate::subjects::{DISTRIBUTED_LOCK, FLOOR, SQLX};
+use crate::subjects::{DISTRIBUTED_LOCK, FENCED, FLOOR, ONE_PROVIDER, SQLX, TOKIO, ours};
 use crate::turns::{self, Turn};
 use crate::workload::{Crowd, alone, crowd, side_by_side};
 
@@ -26,9 +28,11 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let scenario = Scenario::new("postgres-uncontended", about, bench.pick(31, 9));
     let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
-    let (floor, sqlx, distributed) = bench.block_on(async {
+    let (ours, fenced, floor, sqlx, distributed) = bench.block_on(async {
         let provider = DistributedPostgres::provider(&url, 2).await;
         (
+            Arc::new(ours::postgres(&url, false).await.create_lock("one task")),
+            Arc::new(ours::postgres(&url, true).await.create_lock("fenced")),
             Arc::new(AdvisoryFloor::new(&url, TRY, 1).await),
             Arc::new(Sqlx::new(&Sqlx::pool(&url, 2).await, "sqlx")),
             Arc::new(DistributedPostgres::new(&provider, "distributed-lock")),
@@ -37,6 +41,8 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
     scenario
         .with(FLOOR, move || alone(executor, &floor, pace))
+        .with(TOKIO, move || alone(executor, &ours, pace))
+        .with(FENCED, move || alone(executor, &fenced, pace))
         .with(SQLX, move || alone(executor, &sqlx, pace))
         .with(DISTRIBUTED_LOCK, move || alone(executor, &distributed, pace))
 }
@@ -47,11 +53,12 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let scenario = Scenario::new("postgres-64-keys", about, bench.pick(15, 5));
     let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
-    let (floor, sqlx, distributed) = bench.block_on(async {
+    let (ours, floor, sqlx, distributed) = bench.block_on(async {
         let pool = Sqlx::pool(&url, TASKS).await;
         let provider = DistributedPostgres::provider(&url, TASKS).await;
         let key = |task: u32| format!("{task}");
         (
+            ours::locks(&ours::postgres(&url, false).await, "many keys", TASKS as usize),
             floors(&url, TRY, (1..).take(TASKS as usize)).await,
             (0..TASKS).map(|task| Arc::new(Sqlx::new(&pool, &key(task)))).collect::<Vec<_>>(),
             (0..TASKS)
@@ -62,6 +69,7 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let (executor, span) = (bench.tokio(), bench.span(300, 150));
     scenario
         .with(FLOOR, move || side_by_side(executor, &floor, span))
+        .with(TOKIO, move || side_by_side(executor, &ours, span))
         .with(SQLX, move || side_by_side(executor, &sqlx, span))
         .with(DISTRIBUTED_LOCK, move || side_by_side(executor, &distributed, span))
 }
@@ -72,10 +80,17 @@ pub fn one_key(bench: &Bench) -> Scenario<'_> {
     let scenario = Scenario::new("postgres-8-waiters", about, bench.pick(15, 5));
     let Some(server) = bench.postgres() else { return scenario };
     let url = server.url();
-    let (floor, sqlx, distributed) = bench.block_on(async {
+    let (ours, passing, floor, sqlx, distributed) = bench.block_on(async {
         let pool = Sqlx::pool(&url, WAITERS).await;
         let provider = DistributedPostgres::provider(&url, WAITERS).await;
+        let mut ours = Vec::new();
+        for _ in 0..WAITERS {
+            ours.push(Arc::new(ours::postgres(&url, false).await.create_lock("clients")));
+        }
+        let one = Arc::new(ours::postgres(&url, false).await.create_lock("one provider"));
         (
+            ours,
+            vec![one; WAITERS as usize],
             floors(&url, WAIT, (0..WAITERS).map(|_| 1)).await,
             (0..WAITERS).map(|_| Arc::new(Sqlx::new(&pool, "sqlx"))).collect::<Vec<_>>(),
             (0..WAITERS)
@@ -92,6 +107,8 @@ pub fn one_key(bench: &Bench) -> Scenario<'_> {
     };
     scenario
         .with(FLOOR, move || sample(&crowd(executor, &floor, pace)))
+        .with(TOKIO, move || sample(&crowd(executor, &ours, pace)))
+        .with(ONE_PROVIDER, move || sample(&crowd(executor, &passing, pace)))
         .with(SQLX, move || sample(&crowd(executor, &sqlx, pace)))
         .with(DISTRIBUTED_LOCK, move || sample(&crowd(executor, &distributed, pace)))
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lock_tokio::{Lock, LockHandle, LockProvider, RedisLockProvider, Semaphore};
+use lock_tokio::{
+    Lock, LockHandle, LockProvider, PostgresLockProvider, RedisLockProvider, Semaphore,
+};
 
 use crate::workload::{BlockingLockable, Lockable};
 
@@ -47,6 +49,12 @@ impl BlockingLockable for lock_blocking::Lock {
 pub async fn redis(urls: &[String], fencing: bool) -> RedisLockProvider {
     let builder = RedisLockProvider::builder().urls(urls).fencing(fencing);
     builder.build().await.expect("the servers are up")
+}
+
+/// A provider for a PostgreSQL server.
+pub async fn postgres(url: &str, fencing: bool) -> PostgresLockProvider {
+    let builder = PostgresLockProvider::builder().url(url).fencing(fencing);
+    builder.build().await.expect("the server is up")
 }
 
 /// So many locks of different names.
