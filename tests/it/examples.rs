@@ -35,6 +35,10 @@ const TOKIO: Examples = &[
         "tokio_postgres_options",
         &["Fencing token: true", "Released with its transaction", "invalid option max_connections"],
     ),
+    (
+        "tokio_postgres_own_transaction",
+        &["Free before the commit: false", "Free after the commit: true", "Bookings: 2"],
+    ),
     ("tokio_postgres_reader_writer", &["Read [] beside another reader", "Read [\"fresh\"] beside"]),
     ("tokio_provider_abstraction", &["Protected by files", "Protected by what a URL names"]),
     ("tokio_reader_writer", READERS),
@@ -74,6 +78,10 @@ const BLOCKING: Examples = &[
     ("blocking_lock_loss", LOSS),
     ("blocking_mutex_threads", &["All threads had their turn"]),
     ("blocking_postgres_lock", &["Released by the drop: true"]),
+    (
+        "blocking_postgres_own_transaction",
+        &["Free before the commit: false", "Free after the commit: true"],
+    ),
     ("blocking_reader_writer", READERS),
     ("blocking_redis_lock", &["Lock released!", "Released by the drop: true"]),
     ("blocking_release_on_drop", &["Nobody released it, and it is free"]),
