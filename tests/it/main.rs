@@ -15,6 +15,7 @@ mod places;
 #[cfg(target_os = "linux")]
 mod postgres_chaos;
 #[cfg(target_os = "linux")]
+mod postgres_fences;
 mod postgres_model;
 #[cfg(target_os = "linux")]
 mod postgres_own;

@@ -14,11 +14,15 @@ use super::orders::Question;
 use super::{permits, transaction};
 
 /// A fencing token: the timeline of the server's log, which rises with each promotion, before the
-/// number of the transaction. The message has the commit wait until the log is on disk: the number
-/// of a transaction that has written nothing may be given out again after a crash.
+/// number of the transaction. The message has the commit wait until the log is on disk, whatever
+/// `synchronous_commit` says: the number of a transaction that left nothing there may be given out
+/// again after a crash.
 const MINT: &str = "(select (('x' || substr(pg_catalog.pg_walfile_name(lsn), 1, 8))\
     ::bit(32)::bigint << 48) | pg_catalog.txid_current() \
-    from pg_catalog.pg_logical_emit_message(true, 'dlock', '') as lsn)";
+    from (select pg_catalog.pg_logical_emit_message(true, 'dlock', '') as lsn, \
+    case when pg_catalog.current_setting('synchronous_commit') = 'off' \
+    then pg_catalog.set_config('synchronous_commit', 'local', true) end as kept) as written)";
+
 /// What is asked alike in one provider, and prepared once in one session.
 pub(super) struct Statements {
     lifetime: Lifetime,
