@@ -6,7 +6,7 @@ use lock_tests::trace::Trace;
 
 #[test]
 fn locks_on_a_server_with_sessions_exclude_and_are_served_and_leave_nothing() {
-    if let Some(seen) = run_seeds(6_000, sound) {
+    if let Some(seen) = run_seeds(12_000, sound) {
         seen.must_have_seen(&[
             "a backend was killed",
             "a cancel found nothing to cancel",

@@ -113,18 +113,26 @@ impl PostgresLink {
             Err(fault) if fault.kind() == FaultKind::NotSent && takes(verb) && !seat.held => {
                 pool.leave(session, id, key, now);
             }
+            // Its session ends: whoever asks again finds another.
+            Err(fault) if fault.kind() == FaultKind::Unknown && takes(verb) => {
+                seat.session = None;
+                seat.held = false;
+            }
             // What stands there is in doubt, until it was given back or the session has ended.
             Ok(_) | Err(_) => {}
         }
         self.plan(&pool);
     }
 
-    /// Nobody knows what stands on a session: it ends, unless it has ended already.
+    /// Nobody knows what stands on a session: it ends, and nobody new is placed there. Those who
+    /// stand there hear of the end from the session itself, after all that it has to say.
     pub(super) fn abandon(&self, session: SessionId) {
-        let orders = self.pool().open.get(&session).map(Arc::clone);
+        let mut pool = self.pool();
+        pool.sessions.retire(session);
+        let orders = pool.open.get(&session).map(Arc::clone);
+        drop(pool);
         if let Some(orders) = orders {
             orders.end(End::Abandoned);
-            self.lost(session);
         }
     }
 
@@ -203,7 +211,7 @@ impl PostgresLink {
         let beside = pool.sessions.beside(session, id, key);
         drop(pool);
         if verb == Verb::Close || unsure {
-            orders.end(End::Abandoned);
+            self.abandon(session);
             return Err(gone());
         }
         let ticket = self.ticket(Origin { lock, request: request.id, seat: id, session, verb });

@@ -83,6 +83,8 @@ struct Entry {
     stands: BTreeMap<(AdvisoryKey, SeatId), Stand>,
     /// Whose wait has it to itself.
     waiting: Option<SeatId>,
+    /// Whether it is about to end.
+    retired: bool,
     /// When it is closed, or spoken on.
     due: Instant,
 }
@@ -188,7 +190,8 @@ impl Sessions {
     /// be.
     pub fn any(&mut self, now: Instant) -> Place {
         let idle = self.entries.iter().find(|(_, entry)| entry.is_idle());
-        let silent = || self.entries.iter().find(|(_, entry)| entry.waiting.is_none());
+        let says = |entry: &Entry| entry.waiting.is_none() && !entry.retired;
+        let silent = || self.entries.iter().find(|(_, entry)| says(entry));
         let shared = if self.limits.multiplexed { silent() } else { None };
         match idle.or(shared).map(|(id, _)| *id) {
             Some(session) => Place::On(session),
@@ -255,6 +258,14 @@ impl Sessions {
         }
     }
 
+    /// A session is about to end: nobody new stands there, and another may be opened in its place.
+    pub fn retire(&mut self, session: SessionId) {
+        if let Some(entry) = self.entries.get_mut(&session) {
+            entry.retired = true;
+            entry.due = Instant::FAR_FUTURE;
+        }
+    }
+
     /// A session is gone; who stood on it.
     pub fn lost(&mut self, session: SessionId) -> Vec<SeatId> {
         let entry = self.entries.remove(&session);
@@ -287,13 +298,13 @@ impl Sessions {
     fn open(&mut self, now: Instant) -> SessionId {
         let session = SessionId(self.next);
         self.next += 1;
-        let entry = Entry { stands: BTreeMap::new(), waiting: None, due: now };
+        let entry = Entry { stands: BTreeMap::new(), waiting: None, retired: false, due: now };
         self.entries.insert(session, entry);
         session
     }
 
     fn may_open(&self) -> bool {
-        self.entries.len() < self.limits.most
+        self.entries.values().filter(|entry| !entry.retired).count() < self.limits.most
     }
 
     fn others(
@@ -309,13 +320,14 @@ impl Sessions {
 
     /// Whether one more wait would leave no session for those that need not wait.
     fn leaves_none(&self) -> bool {
-        let waiting = self.entries.values().filter(|entry| entry.waiting.is_some()).count();
+        let waits = |entry: &&Entry| entry.waiting.is_some() && !entry.retired;
+        let waiting = self.entries.values().filter(waits).count();
         self.limits.multiplexed && waiting + 1 >= self.limits.most
     }
 
     fn plan(&mut self, session: SessionId, now: Instant) {
         let PoolLimits { idle, keepalive, .. } = self.limits;
-        if let Some(entry) = self.entries.get_mut(&session) {
+        if let Some(entry) = self.entries.get_mut(&session).filter(|entry| !entry.retired) {
             let pause = if entry.is_idle() { Some(idle) } else { keepalive };
             entry.due = pause.map_or(Instant::FAR_FUTURE, |pause| now + pause);
         }
@@ -324,13 +336,14 @@ impl Sessions {
 
 impl Entry {
     fn is_idle(&self) -> bool {
-        self.stands.is_empty()
+        self.stands.is_empty() && !self.retired
     }
 
     /// Whether it may ask for a lock in a way that tells whether somebody else has it.
     fn has_room_for(&self, key: AdvisoryKey, claim: &Claim) -> bool {
         let mut present = self.stands.range(all_of(key)).map(|(_, stand)| stand);
         self.waiting.is_none()
+            && !self.retired
             && match claim {
                 Claim::Alone | Claim::Shared => present.next().is_none(),
                 // What somebody is about to take can't be left out yet.
@@ -341,7 +354,7 @@ impl Entry {
     /// Whether a reader of ours is inside here.
     fn shares(&self, key: AdvisoryKey) -> bool {
         let mut present = self.stands.range(all_of(key)).map(|(_, stand)| stand);
-        present.any(|stand| stand.settled && matches!(stand.claim, Claim::Shared))
+        !self.retired && present.any(|stand| stand.settled && matches!(stand.claim, Claim::Shared))
     }
 }
 

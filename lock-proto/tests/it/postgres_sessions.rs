@@ -55,6 +55,21 @@ fn a_wait_takes_a_session_that_holds_nothing() {
 }
 
 #[test]
+fn a_session_that_is_about_to_end_takes_nobody_and_makes_room_for_another() {
+    let mut pool = pool(2);
+    let (seat, place) = pool.place(1, Verb::Try);
+    let Place::New(first) = place else { panic!("{place:?}") };
+    pool.table.retire(first);
+    let second = pool.opened(2, Verb::Try);
+    let third = pool.opened(2, Verb::Try);
+    assert_eq!(pool.place(3, Verb::Try).1, Place::On(second));
+    assert_eq!(pool.table.any(at(0)), Place::On(second));
+    assert_eq!(pool.place(2, Verb::Try).1, Place::Full);
+    assert_eq!(pool.table.lost(first), [seat]);
+    assert_ne!(third, first);
+}
+
+#[test]
 fn waits_leave_one_session_for_those_that_need_not_wait() {
     let mut pool = pool(3);
     pool.opened(1, WAIT);

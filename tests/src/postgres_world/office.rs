@@ -129,7 +129,9 @@ impl Office {
         seat.held &= verb != Verb::Unlock;
         let session = seat.session.ok_or_else(gone)?;
         let open = self.open.contains(&session);
-        let line = self.lines.get_mut(&session).filter(|_| open).ok_or_else(gone)?;
+        if !open {
+            return Err(gone());
+        }
         let origin = Origin { lock, request: request.id, seat: id, session, verb };
         if self.flaw == Flaw::ForgetsToRecheck && verb == Verb::Unlock && !held {
             self.settled.push_back((origin, Ok(Reply::Unlocked(false))));
@@ -140,7 +142,7 @@ impl Office {
             if self.flaw == Flaw::ClosesNothing {
                 self.leave(session, id, key, now);
             } else {
-                line.end = Some(End::Abandoned);
+                self.give_up(session);
             }
             return Err(gone());
         }
@@ -173,7 +175,19 @@ impl Office {
             {
                 self.leave(session, id, key, now);
             }
+            Err(fault) if fault.kind() == FaultKind::Unknown && takes(verb) => {
+                seat.session = None;
+                seat.held = false;
+            }
             Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// A session is to end, and nobody new is placed there.
+    fn give_up(&mut self, session: SessionId) {
+        self.sessions.retire(session);
+        if let Some(line) = self.lines.get_mut(&session) {
+            line.end = Some(End::Abandoned);
         }
     }
 
@@ -214,10 +228,7 @@ impl Office {
         let unknown = reply.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Unknown);
         if unknown && origin.verb != Verb::Cancel && self.open.contains(&origin.session) {
             // Whoever asks again because of this answer finds another session.
-            if let Some(line) = self.lines.get_mut(&origin.session) {
-                line.end = Some(End::Abandoned);
-            }
-            self.lost(origin.session);
+            self.give_up(origin.session);
         }
         self.note(origin, &reply, now);
         Some((origin, reply))
