@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lock_proto::file::{FileLock, FileLockOptions, Identity};
 use lock_proto::memory::MemoryLock;
+use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Mode, PermitKeys, PermitLock};
 use lock_proto::redis::{Keys, RedisOptions, ServerLock, Side};
 use lock_proto::{AcquireOptions, Demand, Instant, LockName, Seed};
 use lock_tests::explore::{Bounds, explore};
@@ -63,6 +64,40 @@ fn every_life_of_a_lock_on_one_redis_server_with_few_surprises_keeps_the_contrac
             explore(Bounds::new(12, 2), || redis(side, &options));
         }
     }
+}
+
+#[test]
+fn every_short_life_of_an_advisory_lock_keeps_the_contract() {
+    for options in [waiting(), one_try(), leased(), bounded()] {
+        let lives = explore(Bounds::new(5, 5), || advisory(Mode::Exclusive, &options));
+        assert!(lives > 1_000, "{lives}");
+    }
+}
+
+#[test]
+fn every_life_of_an_advisory_lock_with_few_surprises_keeps_the_contract() {
+    for options in [waiting(), one_try(), leased(), bounded()] {
+        explore(Bounds::new(12, 3), || advisory(Mode::Shared, &options));
+    }
+}
+
+#[test]
+fn every_life_of_permits_on_postgres_with_few_surprises_keeps_the_contract() {
+    for options in [waiting(), one_try(), leased(), bounded()] {
+        for count in [1, 2] {
+            explore(Bounds::new(12, 3), || permits(count, &options));
+        }
+    }
+}
+
+fn advisory(mode: Mode, options: &AcquireOptions) -> AdvisoryLock {
+    let (key, seed) = (AdvisoryKey::from_name("orders"), Seed::from_bytes([7; 32]));
+    AdvisoryLock::new(key, mode, options, &seed, Instant::ZERO).expect("sensible options")
+}
+
+fn permits(count: u32, options: &AcquireOptions) -> PermitLock {
+    let (keys, seed) = (PermitKeys::new(&name(), 3), Seed::from_bytes([7; 32]));
+    PermitLock::new(keys, count, options, &seed, Instant::ZERO).expect("sensible options")
 }
 
 fn redis(side: Side, options: &AcquireOptions) -> ServerLock {

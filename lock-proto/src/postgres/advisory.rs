@@ -264,17 +264,24 @@ impl AdvisoryLock {
                 self.rest(now);
             }
             // From here on the lock may be ours all the same, so that it is given back.
-            Ok(Reply::Expired) if wanted => self.await_end(),
+            Ok(Reply::Expired) if wanted => self.await_end(asked.verb, now),
             Ok(Reply::Deadlock(detail)) if wanted => self.fail(LockError::Deadlock(detail), now),
             Ok(Reply::Cancelled) if wanted => {
                 let fault = Fault::refused("the server was told to cancel the wait");
                 self.fail(LockError::Backend(fault), now);
             }
-            Ok(Reply::Expired | Reply::Deadlock(_) | Reply::Cancelled) => {}
-            Ok(Reply::Unlocked(_) | Reply::Took(_) | Reply::Done) => {
+            Ok(Reply::Unlocked(_) | Reply::Took(_) | Reply::Done) if wanted => {
                 let fault = Fault::unknown("the server answered nonsense");
                 self.fail(LockError::Backend(fault), now);
             }
+            Ok(
+                Reply::Expired
+                | Reply::Deadlock(_)
+                | Reply::Cancelled
+                | Reply::Unlocked(_)
+                | Reply::Took(_)
+                | Reply::Done,
+            ) => {}
             Err(fault) => self.faulted(asked, fault, wanted, now),
         }
     }
@@ -297,9 +304,14 @@ impl AdvisoryLock {
     }
 
     /// The server's clock was ahead of ours: time is up soon, and nothing more is asked.
-    fn await_end(&mut self) {
-        if let Phase::Wanting(wish) = &mut self.phase {
+    fn await_end(&mut self, verb: Verb, now: Instant) {
+        if let Verb::Wait { limit: Some(_) } = verb
+            && let Phase::Wanting(wish) = &mut self.phase
+        {
             wish.ask_at = Instant::FAR_FUTURE;
+        } else {
+            let fault = Fault::refused("the server ended a wait that was to have no end");
+            self.fail(LockError::Backend(fault), now);
         }
     }
 
@@ -475,7 +487,10 @@ impl Machine for AdvisoryLock {
     }
 
     fn handle_nudge(&mut self, now: Instant) {
-        if let Phase::Wanting(wish) = &mut self.phase {
+        // What may be ours already must not be taken twice.
+        if let Phase::Wanting(wish) = &mut self.phase
+            && !self.dirty
+        {
             wish.ask_at = now;
         }
         self.decide(now);

@@ -286,7 +286,7 @@ impl PermitLock {
                 self.rest(now);
                 self.fail_if_once(now);
             }
-            (_, Ok(Reply::Expired)) if wanted => self.await_end(),
+            (_, Ok(Reply::Expired)) if wanted => self.await_end(asked.verb, now),
             (_, Ok(Reply::Deadlock(detail))) if wanted => {
                 self.fail(LockError::Deadlock(detail), now);
             }
@@ -294,11 +294,11 @@ impl PermitLock {
                 let fault = Fault::refused("the server was told to cancel the wait");
                 self.fail(LockError::Backend(fault), now);
             }
-            (_, Ok(Reply::Expired | Reply::Deadlock(_) | Reply::Cancelled)) => {}
-            (_, Ok(_)) => {
+            (_, Ok(_)) if wanted => {
                 let fault = Fault::unknown("the server answered nonsense");
                 self.fail(LockError::Backend(fault), now);
             }
+            (_, Ok(_)) => {}
             (_, Err(fault)) => self.faulted(asked, fault, wanted, now),
         }
     }
@@ -328,9 +328,14 @@ impl PermitLock {
     }
 
     /// The server's clock was ahead of ours: time is up soon, and nothing more is asked.
-    fn await_end(&mut self) {
-        if let Phase::Wanting(wish) = &mut self.phase {
+    fn await_end(&mut self, verb: Verb, now: Instant) {
+        if let Verb::Wait { limit: Some(_) } = verb
+            && let Phase::Wanting(wish) = &mut self.phase
+        {
             wish.ask_at = Instant::FAR_FUTURE;
+        } else {
+            let fault = Fault::refused("the server ended a wait that was to have no end");
+            self.fail(LockError::Backend(fault), now);
         }
     }
 

@@ -89,6 +89,62 @@ fn a_time_out_of_the_server_is_followed_by_a_release_since_it_may_have_been_gran
     );
 }
 
+// Once it asked again, and had the lock twice of which it gave one back.
+#[test]
+fn a_nudge_is_not_followed_while_the_lock_may_be_ours_by_a_late_grant() {
+    check(
+        lock(&within(500)),
+        "busy +499ms expired nudge next unlocked-held",
+        expect![[r#"
+            0.000    start        try
+            0.000    busy         wait within 500ms
+            499.000  expired
+            499.000  nudge
+            500.000  Budget       [timed out after 500ms], unlock
+            500.000  unlocked-held [closed]
+        "#]],
+    );
+}
+
+// Once nothing more came of it.
+#[test]
+fn a_wait_without_end_that_the_server_ends_is_an_error() {
+    check(
+        lock(&forever()),
+        "busy expired unlocked",
+        expect![[r#"
+            0.000    start        try
+            0.000    busy         wait for ever
+            0.000    expired      [failed: the server ended a wait that was to have no end], unlock
+            0.000    unlocked     [closed]
+        "#]],
+    );
+}
+
+// Once it failed a second time.
+#[test]
+fn nonsense_is_an_error_unless_nobody_wants_the_lock_any_more() {
+    check(
+        lock(&within(500)),
+        "done unlocked",
+        expect![[r#"
+            0.000    start        try
+            0.000    done         [failed: the server answered nonsense], unlock
+            0.000    unlocked     [closed]
+        "#]],
+    );
+    check(
+        lock(&within(500)),
+        "release done unlocked",
+        expect![[r#"
+            0.000    start        try
+            0.000    release
+            0.000    done         unlock
+            0.000    unlocked     [closed]
+        "#]],
+    );
+}
+
 #[test]
 fn who_times_out_first_leaves_the_server_a_moment_before_it_cancels() {
     check(
