@@ -32,10 +32,17 @@ pub use postgres::{PostgresAdvisoryLock, PostgresLockProvider, PostgresLockProvi
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
+#[cfg(any(
+    feature = "postgres-tokio",
+    feature = "postgres-async-std",
+    feature = "redis-tokio",
+    feature = "redis-async-std"
+))]
+pub use lock_proto::Severity;
 #[cfg(any(feature = "postgres-tokio", feature = "postgres-async-std"))]
-pub use lock_proto::postgres::AdvisoryKey;
+pub use lock_proto::postgres::{AdvisoryKey, Finding as PostgresFinding};
 #[cfg(any(feature = "redis-tokio", feature = "redis-async-std"))]
-pub use lock_proto::redis::{Finding, Severity};
+pub use lock_proto::redis::Finding;
 pub use lock_proto::{
     AcquireOptions, Backoff, Fault, FaultKind, Holder, LockError, LockInfo, LossReason, Renewal,
 };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lock_engine::Client;
 use lock_engine::postgres::{Postgres, PostgresSetup};
 use lock_proto::LockError;
+use lock_proto::postgres::Finding;
 
 use crate::provider::sealed::HasClient;
 
@@ -41,6 +42,7 @@ pub use advisory::PostgresAdvisoryLock;
 #[derive(Clone)]
 pub struct PostgresLockProvider {
     client: Arc<dyn Client>,
+    postgres: Postgres,
 }
 
 /// What a [`PostgresLockProvider`] is made of.
@@ -79,6 +81,35 @@ impl PostgresLockProvider {
     #[must_use]
     pub fn builder() -> PostgresLockProviderBuilder {
         PostgresLockProviderBuilder::default()
+    }
+
+    /// Asks the server how it is set up, and says what can cost a lock, or waits for one: a pooler
+    /// that gives each transaction another session, a standby, time-outs, machines that are noticed
+    /// late to be gone, too few connections, too few locks. It takes no lock, and makes one connection
+    /// more for as long as it asks: for a program's start, for the monitoring, or by hand as
+    /// `dlock doctor`.
+    ///
+    /// ```no_run
+    /// # use lock_async as lock_tokio;
+    /// use lock_tokio::{PostgresLockProvider, Severity};
+    ///
+    /// # async fn example() -> Result<(), lock_tokio::LockError> {
+    /// let provider = PostgresLockProvider::new("postgres://app:secret@localhost/app").await?;
+    /// let findings = provider.examine().await?;
+    /// assert!(findings.iter().all(|finding| finding.severity() != Severity::Danger));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Connection`] if the server doesn't answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it leaves nothing behind.
+    pub async fn examine(&self) -> Result<Vec<Finding>, LockError> {
+        self.postgres.examine().await
     }
 }
 
@@ -188,7 +219,7 @@ impl PostgresLockProviderBuilder {
     pub async fn build(self) -> Result<PostgresLockProvider, LockError> {
         let postgres = Postgres::new(self.setup.checked()?, network::current()?)?;
         postgres.connected().await?;
-        Ok(PostgresLockProvider { client: postgres.client() })
+        Ok(PostgresLockProvider { client: postgres.client(), postgres })
     }
 }
 

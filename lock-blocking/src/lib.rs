@@ -31,10 +31,12 @@ pub use postgres::{PostgresAdvisoryLock, PostgresLockProvider, PostgresLockProvi
 pub use redis::{RedisLockProvider, RedisLockProviderBuilder};
 
 pub use lock_engine::ManualClock;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use lock_proto::Severity;
 #[cfg(feature = "postgres")]
-pub use lock_proto::postgres::AdvisoryKey;
+pub use lock_proto::postgres::{AdvisoryKey, Finding as PostgresFinding};
 #[cfg(feature = "redis")]
-pub use lock_proto::redis::{Finding, Severity};
+pub use lock_proto::redis::Finding;
 pub use lock_proto::{
     AcquireOptions, Backoff, Fault, FaultKind, Holder, LockError, LockInfo, LossReason, Renewal,
 };

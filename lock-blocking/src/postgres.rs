@@ -12,6 +12,7 @@ use std::time::Duration;
 use lock_engine::Client;
 use lock_engine::postgres::{Postgres, PostgresSetup};
 use lock_proto::LockError;
+use lock_proto::postgres::Finding;
 
 use crate::provider::sealed::HasClient;
 use crate::wait::wait;
@@ -43,6 +44,7 @@ pub use advisory::PostgresAdvisoryLock;
 #[derive(Clone)]
 pub struct PostgresLockProvider {
     client: Arc<dyn Client>,
+    postgres: Postgres,
 }
 
 /// What a [`PostgresLockProvider`] is made of.
@@ -77,6 +79,31 @@ impl PostgresLockProvider {
     #[must_use]
     pub fn builder() -> PostgresLockProviderBuilder {
         PostgresLockProviderBuilder::default()
+    }
+
+    /// Asks the server how it is set up, and says what can cost a lock, or waits for one: a pooler
+    /// that gives each transaction another session, a standby, time-outs, machines that are noticed
+    /// late to be gone, too few connections, too few locks. It takes no lock, and makes one connection
+    /// more for as long as it asks: for a program's start, for the monitoring, or by hand as
+    /// `dlock doctor`.
+    ///
+    /// ```no_run
+    /// use lock_blocking::{PostgresLockProvider, Severity};
+    ///
+    /// # fn example() -> Result<(), lock_blocking::LockError> {
+    /// let provider = PostgresLockProvider::new("postgres://app:secret@localhost/app")?;
+    /// let findings = provider.examine()?;
+    /// assert!(findings.iter().all(|finding| finding.severity() != Severity::Danger));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Connection`] if the server doesn't answer.
+    pub fn examine(&self) -> Result<Vec<Finding>, LockError> {
+        let mut findings = pin!(self.postgres.examine());
+        wait(|cx| findings.as_mut().poll(cx))
     }
 }
 
@@ -181,9 +208,11 @@ impl PostgresLockProviderBuilder {
     /// can't be reached or lets nobody in.
     pub fn build(self) -> Result<PostgresLockProvider, LockError> {
         let postgres = Postgres::new(self.setup.checked()?, network::started()?)?;
-        let mut connected = pin!(postgres.connected());
-        wait(|cx| connected.as_mut().poll(cx))?;
-        Ok(PostgresLockProvider { client: postgres.client() })
+        {
+            let mut connected = pin!(postgres.connected());
+            wait(|cx| connected.as_mut().poll(cx))?;
+        }
+        Ok(PostgresLockProvider { client: postgres.client(), postgres })
     }
 }
 

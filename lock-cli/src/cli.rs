@@ -157,10 +157,12 @@ pub(crate) struct ListArgs {
 
 /// Says what is wrong with the servers that locks stand on
 ///
-/// Asks each Redis server that the URL names how it is set up, and says what can cost a lock: a
+/// Asks each server that the URL names how it is set up, and says what can cost a lock. On Redis: a
 /// server that may delete locks to make room, or forget them when it restarts; one that is named
-/// twice, too old, or a replica; a clock that runs too fast or too slow. It takes about a second,
-/// and takes no lock. Run it when you set the servers up, and in your monitoring.
+/// twice, too old, or a replica; a clock that runs too fast or too slow. On PostgreSQL: a pooler that
+/// gives each transaction another session; a standby; time-outs of the role or the database; too few
+/// connections, or too few locks. It takes about a second, and takes no lock. Run it when you set the
+/// servers up, and in your monitoring.
 #[derive(Debug, Args)]
 #[command(after_long_help = include_str!("help/doctor.txt"))]
 pub(crate) struct DoctorArgs {

@@ -1,6 +1,6 @@
 //! `dlock doctor`.
 
-use lock_blocking::{Finding, RedisLockProvider, Severity};
+use lock_blocking::{PostgresLockProvider, RedisLockProvider, Severity};
 use serde_json::{Value, json};
 
 use crate::cli::DoctorArgs;
@@ -9,36 +9,50 @@ use crate::exit::{DANGER, Failure};
 use crate::output::print;
 use crate::place::{self, Scheme};
 
+/// What was found: how bad it is, and what it is.
+type Finding = (Severity, String);
+
 /// Says what is wrong with the servers.
 pub(crate) fn run(args: &DoctorArgs) -> Result<u8, Failure> {
-    let url = place::url(&args.place)?;
-    let servers = url.filter(|url| {
-        // What is no URL at all is refused in better words where it is read.
-        place::scheme(url) == Scheme::Redis || !url.contains(':')
-    });
-    let Some(url) = servers else {
-        let problem = "there is nothing to examine: only servers can be, as in \
-                       --url redis://host:6379";
-        return Err(Failure::Usage(problem.to_owned()));
-    };
-    let findings = RedisLockProvider::new(&url)?.examine()?;
+    let findings = examine(place::url(&args.place)?.as_deref())?;
     if args.json {
         print(&format!("{}\n", findings.iter().map(in_json).collect::<Value>()))?;
     } else {
         print(&findings.iter().map(in_words).collect::<String>())?;
     }
-    let danger = findings.iter().any(|finding| finding.severity() == Severity::Danger);
+    let danger = findings.iter().any(|(severity, _)| *severity == Severity::Danger);
     Ok(if danger { DANGER } else { 0 })
 }
 
-fn in_words(finding: &Finding) -> String {
-    format!("{}: {}\n", severity(finding), plain(&finding.to_string()))
+fn examine(url: Option<&str>) -> Result<Vec<Finding>, Failure> {
+    let nothing = || {
+        let problem = "there is nothing to examine: only servers can be, as in \
+                       --url redis://host:6379";
+        Failure::Usage(problem.to_owned())
+    };
+    let url = url.ok_or_else(nothing)?;
+    match place::scheme(url) {
+        Scheme::Postgres => {
+            let findings = PostgresLockProvider::new(url)?.examine()?.into_iter();
+            Ok(findings.map(|finding| (finding.severity(), finding.to_string())).collect())
+        }
+        Scheme::Memory | Scheme::Other if url.contains(':') => Err(nothing()),
+        // What is no URL at all is refused in better words where it is read.
+        Scheme::Redis | Scheme::Memory | Scheme::Other => {
+            let findings = RedisLockProvider::new(url)?.examine()?.into_iter();
+            Ok(findings.map(|finding| (finding.severity(), finding.to_string())).collect())
+        }
+    }
 }
 
-fn in_json(finding: &Finding) -> Value {
-    json!({ "severity": severity(finding), "message": finding.to_string() })
+fn in_words((severity, message): &Finding) -> String {
+    format!("{}: {}\n", called(*severity), plain(message))
 }
 
-fn severity(finding: &Finding) -> &'static str {
-    if finding.severity() == Severity::Danger { "danger" } else { "advice" }
+fn in_json((severity, message): &Finding) -> Value {
+    json!({ "severity": called(*severity), "message": message })
+}
+
+fn called(severity: Severity) -> &'static str {
+    if severity == Severity::Danger { "danger" } else { "advice" }
 }

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod connect;
+mod examine;
 mod fault;
 mod info;
 mod link;
@@ -34,6 +35,8 @@ pub use setup::{PostgresPlan, PostgresSetup};
 #[derive(Clone)]
 pub struct Postgres {
     engine: Arc<Engine<PostgresLink>>,
+    plan: Arc<PostgresPlan>,
+    network: Arc<dyn Network>,
 }
 
 impl Postgres {
@@ -45,9 +48,9 @@ impl Postgres {
     pub fn new(plan: PostgresPlan, network: Arc<dyn Network>) -> Result<Self, LockError> {
         let seeds = Seeds::new(&seeds::drawn()?);
         let engine = Engine::with(Clock::System, |engine| {
-            PostgresLink::new(plan, network, seeds, engine.clone())
+            PostgresLink::new(plan.clone(), Arc::clone(&network), seeds, engine.clone())
         });
-        Ok(Self { engine })
+        Ok(Self { engine, plan: Arc::new(plan), network })
     }
 
     /// The locks, for the adapters.

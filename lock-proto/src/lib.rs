@@ -16,6 +16,7 @@ mod name;
 mod options;
 mod outbox;
 mod seed;
+mod severity;
 mod time;
 
 pub mod file;
@@ -34,4 +35,5 @@ pub use machine::{Machine, Request, RequestId};
 pub use name::LockName;
 pub use options::{AcquireOptions, Demand, Renewal};
 pub use seed::{Jitter, Seed};
+pub use severity::Severity;
 pub use time::{Deadline, Instant, Timer};

@@ -4,6 +4,7 @@
 
 mod advisory;
 mod call;
+mod doctor;
 mod key;
 mod leaving;
 mod lock;
@@ -14,6 +15,7 @@ mod sessions;
 
 pub use advisory::AdvisoryLock;
 pub use call::{Command, Mode, PermitKeys, Permits, Reply, Subject, Verb};
+pub use doctor::{EXAMINED, Fact, Finding, Reading, Scope, Usage, examine};
 pub use key::AdvisoryKey;
 pub use lock::PostgresLock;
 pub use own::{Answer, Ground, Own, Turn};

@@ -28,7 +28,7 @@ pub use call::{
     CLAIM, Command, LIVENESS, Message, Reply, SCRIPTS, Script, ScriptCall, Side, Verb, inbox,
 };
 pub use cohort::{Cohort, FENCES};
-pub use doctor::{Arrangement, ClockReading, Finding, Reading, Severity, examine};
+pub use doctor::{Arrangement, ClockReading, Finding, Reading, examine};
 pub use keys::{Keys, slot};
 pub use lock::RedisLock;
 pub use options::RedisOptions;

@@ -15,7 +15,10 @@ mod places;
 #[cfg(target_os = "linux")]
 mod postgres_chaos;
 #[cfg(target_os = "linux")]
+mod postgres_examine;
+#[cfg(target_os = "linux")]
 mod postgres_fences;
+#[cfg(target_os = "linux")]
 mod postgres_model;
 #[cfg(target_os = "linux")]
 mod postgres_own;

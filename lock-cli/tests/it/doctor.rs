@@ -1,5 +1,6 @@
 //! `dlock doctor`, on real servers.
 
+use lock_tests::postgres::{PgBouncer, PoolMode, PostgresOptions, PostgresServer, USER};
 use lock_tests::redis::{Cluster, Server, ServerOptions};
 use serde_json::Value;
 
@@ -96,6 +97,51 @@ fn a_user_that_may_not_ask_hears_so() {
 }
 
 #[test]
+fn a_postgres_server_whose_settings_nobody_chose_is_fit_for_locks() {
+    let server = PostgresServer::start();
+
+    check(&server.url(), 0, &[]);
+    check(&server.unix_url(), 0, &[]);
+}
+
+#[test]
+fn a_pool_by_transactions_is_a_danger() {
+    let server = PostgresServer::start();
+    let pool = PgBouncer::start(&server, PoolMode::Transaction, 1);
+
+    let words = ["danger", &pool.address(), "use_transaction_scope", "pool_mode session"];
+    let output = check(&pool.url(), 1, &[&words]);
+
+    let json = Place::at(&pool.url()).output(["doctor", "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json[0]["severity"], "danger");
+    assert_eq!(output, format!("danger: {}\n", json[0]["message"].as_str().unwrap()));
+}
+
+#[test]
+fn time_outs_of_a_postgres_role_are_advised_against() {
+    let server = PostgresOptions::new().with_role("alice", "secret").start();
+    server.psql("ALTER ROLE alice SET lock_timeout = '5s'");
+
+    check(&server.url(), 0, &[]);
+    let url = server.url_for("alice", USER);
+    let output = check(&url, 0, &[&["advice", &server.address(), "lock_timeout at 5s"]]);
+    assert!(!output.contains("secret"), "{output}");
+}
+
+#[test]
+fn a_postgres_standby_is_a_danger_where_it_was_asked_for_and_no_server_where_not() {
+    let primary = PostgresServer::start();
+    let standby = PostgresOptions::new().with_primary(&primary).start();
+
+    let chosen = format!("{}?target_session_attrs=standby", standby.url());
+    check(&chosen, 1, &[&["danger", &standby.address(), "is a standby"]]);
+    let output = dlock_doctor(&standby.url());
+    assert_eq!((code(&output), text(&output.stdout)), (69, ""));
+    assert!(complaint(&output).contains("it is a standby"), "{output:?}");
+}
+
+#[test]
 fn files_have_nothing_to_examine_and_servers_must_be_there() {
     let place = Place::new();
     for args in
@@ -111,6 +157,9 @@ fn files_have_nothing_to_examine_and_servers_must_be_there() {
     let output = dlock_doctor(&url);
     assert_eq!((code(&output), text(&output.stdout)), (69, ""));
     complaint(&output);
+    let output = dlock_doctor(&url.replace("redis:", "postgres:"));
+    assert_eq!((code(&output), text(&output.stdout)), (69, ""));
+    assert!(complaint(&output).contains("no PostgreSQL server listens there"), "{output:?}");
 }
 
 fn dlock_doctor(url: &str) -> std::process::Output {

@@ -134,6 +134,7 @@ impl Attempt<'_> {
         let (client, mut connection) =
             config.connect_raw(stream, handshake).await.map_err(not_connected)?;
         let server = drive(&mut connection, ask(&client, self.lifetime)).await?;
+        let server = server.map_err(not_connected)?;
         server.suits(self.targets.role)?;
         let canceller = Canceller(Arc::new(Cancelling {
             token: client.cancel_token(),
@@ -233,27 +234,29 @@ async fn ask(client: &Client, lifetime: Lifetime) -> Result<Server, Error> {
 }
 
 /// Carries a connection until what was asked on it is answered.
-async fn drive<T>(
+pub(super) async fn drive<T>(
     connection: &mut Line,
-    question: impl Future<Output = Result<T, Error>>,
+    question: impl Future<Output = T>,
 ) -> Result<T, Fault> {
     let mut question = pin!(question);
     poll_fn(|cx| {
         loop {
             // First it puts what it asks into the connection's queue, then it reads the answer.
             if let Poll::Ready(answer) = question.as_mut().poll(cx) {
-                return Poll::Ready(answer.map_err(not_connected));
+                return Poll::Ready(Ok(answer));
             }
-            match connection.poll_message(cx) {
+            let end = match connection.poll_message(cx) {
                 // A notice is no answer.
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(not_connected(error))),
-                Poll::Ready(None) => {
-                    let fault = Fault::not_sent("the server closed the connection");
-                    return Poll::Ready(Err(fault));
-                }
-                Poll::Pending => return question.as_mut().poll(cx).map_err(not_connected),
-            }
+                Poll::Ready(Some(Ok(_))) => continue,
+                Poll::Ready(Some(Err(error))) => not_connected(error),
+                Poll::Ready(None) => Fault::not_sent("the server closed the connection"),
+                Poll::Pending => return question.as_mut().poll(cx).map(Ok),
+            };
+            // The answer may have come just before the end, and say why.
+            return match question.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                Poll::Pending => Poll::Ready(Err(end)),
+            };
         }
     })
     .await

@@ -256,7 +256,7 @@ impl Asker {
     }
 }
 
-fn rows(messages: &[SimpleQueryMessage]) -> Rows {
+pub(super) fn rows(messages: &[SimpleQueryMessage]) -> Rows {
     messages
         .iter()
         .filter_map(|message| match message {

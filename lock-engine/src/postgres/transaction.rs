@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use super::statement::{arguments, milliseconds, suffix};
 
 /// Nothing but the lock's own time-out may end the transaction.
-const BEGIN: &str = "begin; set local statement_timeout = 0; \
+pub(super) const BEGIN: &str = "begin; set local statement_timeout = 0; \
     set local idle_in_transaction_session_timeout = 0; set local lock_timeout = ";
 
 /// Asks for one command that is a statement.

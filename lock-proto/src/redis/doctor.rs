@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::options::drift;
+use crate::Severity;
 
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
 pub use reading::{ClockReading, Reading};
 
 /// The oldest version that the locks are tested with.

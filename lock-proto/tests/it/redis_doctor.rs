@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lock_proto::redis::{Arrangement, ClockReading, Finding, Reading, Severity, examine};
-use lock_proto::{Fault, Instant};
+use lock_proto::redis::{Arrangement, ClockReading, Finding, Reading, examine};
+use lock_proto::{Fault, Instant, Severity};
 
 /// Redis 6.0.16 as Debian 11 has it: snapshots, no log.
 const REDIS_6_0: &str = "# Server\r\nredis_version:6.0.16\r\nredis_git_sha1:00000000\r\n\

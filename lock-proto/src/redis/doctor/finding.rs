@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use crate::Fault;
+use crate::{Fault, Severity};
 
 /// Something about the servers that whoever runs them should know.
 ///
@@ -104,16 +104,6 @@ pub enum Finding {
         /// How many.
         servers: usize,
     },
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Severity {
-    /// Locks can't be had, or two may hold one at the same time in the course of normal operation.
-    Danger,
-    /// Good to know: some failures cost more than they need, or more than one may think.
-    Advice,
 }
 
 impl Finding {
