@@ -50,7 +50,7 @@ found_out! {
     a_session_in_doubt_that_goes_on_is_found_out: ClosesNothing, "leak";
     a_wait_on_a_session_that_holds_is_found_out: WaitsBesideHolds, "waiting";
     a_lock_that_is_given_back_twice_is_found_out: UnlocksTwice, "truth";
-    a_cancel_that_is_not_waited_for_is_found_out: WaitsForNoCancel, "spurious";
+    a_cancel_that_is_not_waited_for_is_found_out: WaitsForNoCancel, "stray";
     a_gate_that_is_forgotten_is_found_out: ForgetsTheGate, "leak";
     a_loss_that_is_not_told_is_found_out: TellsNoLoss, "loss";
 }

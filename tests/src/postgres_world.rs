@@ -166,7 +166,7 @@ impl<'a> World<'a> {
         if !self.up {
             return self.restart();
         }
-        match self.entropy.pick(12) {
+        match self.entropy.pick(13) {
             0 => self.on_any_lock("extend", |hub, lock, now| {
                 hub.extend(lock, Duration::from_millis(700), now);
             }),
@@ -176,7 +176,7 @@ impl<'a> World<'a> {
             6 => self.crash(),
             7 => self.restart(),
             8 | 9 => self.meddle(),
-            10 => self.lose_a_cancel(),
+            10 | 11 => self.lose_a_cancel(),
             _ => self.server_drops_any(),
         }
     }

@@ -220,10 +220,9 @@ impl Ticket {
     fn tell(&mut self, reply: Result<Reply, Fault>) {
         self.settled = true;
         if let Some(engine) = self.office.upgrade() {
-            if self.origin.verb != Verb::Cancel
-                && reply.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Unknown)
-            {
-                // Whoever asks again because of this answer finds another session.
+            if reply.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Unknown) {
+                // Whoever asks again because of this answer finds another session, and nobody is
+                // cancelled instead of another.
                 engine.link().abandon(self.origin.session);
             }
             engine.link().note(self.origin, &reply, engine.clock().now());

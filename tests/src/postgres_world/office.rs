@@ -226,7 +226,7 @@ impl Office {
     pub(super) fn poll_settled(&mut self, now: Instant) -> Option<(Origin, Result<Reply, Fault>)> {
         let (origin, reply) = self.settled.pop_front()?;
         let unknown = reply.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Unknown);
-        if unknown && origin.verb != Verb::Cancel && self.open.contains(&origin.session) {
+        if unknown && self.open.contains(&origin.session) {
             // Whoever asks again because of this answer finds another session.
             self.give_up(origin.session);
         }

@@ -302,6 +302,16 @@ impl World<'_> {
         }
     }
 
+    /// Whether a backend is at a statement that nobody cancels.
+    pub(super) fn is_beyond_its_wait(&self, id: WireId) -> bool {
+        let running = self.wires.get(&id).and_then(|wire| wire.running.as_ref());
+        running.is_some_and(|running| match running {
+            Running::Waits { .. } => false,
+            Running::Takes { .. } | Running::GivesBack { .. } => true,
+            Running::Ends(reply) => !matches!(reply, Reply::Granted { .. }),
+        })
+    }
+
     /// Somebody cancels what a backend does; whether it did anything.
     pub(super) fn cancel(&mut self, id: WireId) -> bool {
         let Some(wire) = self.wires.get_mut(&id) else { return false };

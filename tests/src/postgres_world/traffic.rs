@@ -41,6 +41,7 @@ impl World<'_> {
             Move::Cancel(flight) => {
                 let CancelFlight { wire, .. } = self.cancels[flight];
                 self.cancels[flight].arrived = true;
+                assert!(!self.is_beyond_its_wait(wire), "stray: a cancel ends what came after");
                 self.cancel(wire);
                 self.cancels.retain(|flight| flight.awaited || !flight.arrived);
             }
@@ -192,7 +193,10 @@ impl World<'_> {
         let Some(flight) = self.cancels.iter().position(|flight| flight.awaited) else { return };
         self.trace.note(|| "a cancel is lost".into());
         self.sightings.saw("a cancel was lost");
-        let CancelFlight { wire, .. } = self.cancels.remove(flight);
+        // It may still arrive.
+        self.cancels[flight].awaited = false;
+        let CancelFlight { wire, .. } = self.cancels[flight];
+        self.cancels.retain(|flight| flight.awaited || !flight.arrived);
         self.cancelled(wire, Err(Fault::unknown("nobody answers a request to cancel")));
     }
 
