@@ -87,6 +87,9 @@ impl PostgresLockProvider {
     /// more for as long as it asks: for a program's start, for the monitoring, or by hand as
     /// `dlock doctor`.
     ///
+    /// A pooler is known by connections that change or share their sessions while this looks. One that
+    /// others keep busy may go unnoticed by chance, so no finding is no proof that there is none.
+    ///
     /// ```no_run
     /// use lock_blocking::{PostgresLockProvider, Severity};
     ///
