@@ -132,7 +132,7 @@ impl PostgresLockProviderBuilder {
     /// password files are not read.
     ///
     /// A network that is cut is noticed within about 15 seconds, unless `keepalives…` or
-    /// `tcp_user_timeout` say otherwise.
+    /// `tcp_user_timeout` say otherwise; by the server as well, which then frees the locks.
     #[must_use]
     pub fn url(mut self, url: impl AsRef<str>) -> Self {
         self.setup.set_url(url.as_ref());

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loss;
+mod networks;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -16,7 +16,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{CancelToken, Client, Connection, Error};
 
 use super::fault::{fault_of, not_connected};
-use super::network::{Network, Peer, Stream, within};
+use super::network::{Network, Peer, SocketSettings, Stream, within};
 use super::targets::{Role, Target, Targets};
 use super::tls::{Handshake, Proof, SecureStream};
 
@@ -133,7 +133,8 @@ impl Attempt<'_> {
         let handshake = handshake(self.targets, self.host)?;
         let (client, mut connection) =
             config.connect_raw(stream, handshake).await.map_err(not_connected)?;
-        let server = drive(&mut connection, ask(&client, self.lifetime)).await?;
+        let question = ask(&client, self.lifetime, &self.targets.sockets);
+        let server = drive(&mut connection, question).await?;
         let server = server.map_err(not_connected)?;
         server.suits(self.targets.role)?;
         let canceller = Canceller(Arc::new(Cancelling {
@@ -181,26 +182,58 @@ impl Server {
     }
 }
 
-/// What ends a session, or a statement that waits, is ours to choose; and the server is to notice
-/// at once when we are gone, whatever it is set to.
-const SETTINGS: &str = "\
-    (select pg_catalog.count(pg_catalog.set_config(name, value, false)) from (values \
-    ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'), \
-    ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), \
-    ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '5'), \
-    ('tcp_keepalives_count', '2'), ('tcp_user_timeout', '15000')) as wanted (name, value) \
-    where pg_catalog.current_setting(name, true) is not null)";
+/// What ends a session, or a statement that waits, is ours to choose.
+const SETTINGS: [(&str, &str); 5] = [
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
 const NO_SETTINGS: &str = "0::int8";
+/// How often the server looks whether whoever waits for a lock is still there, at least.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Makes the settings last. Whatever the server is set to, it is to notice when we are gone as
+/// early as we are to notice when it is.
+fn settings(sockets: &SocketSettings) -> String {
+    let mut values: Vec<String> =
+        SETTINGS.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    if let Some(keepalive) = &sockets.keepalive {
+        values.push(format!("('tcp_keepalives_idle', '{}')", keepalive.idle.as_secs()));
+        values.push(format!("('tcp_keepalives_interval', '{}')", keepalive.interval.as_secs()));
+        values.push(format!("('tcp_keepalives_count', '{}')", keepalive.retries));
+    }
+    if let Some(timeout) = sockets.user_timeout {
+        values.push(format!("('tcp_user_timeout', '{}')", timeout.as_millis()));
+    }
+    format!(
+        "(select pg_catalog.count(pg_catalog.set_config(name, value, false)) \
+         from (values {}) as wanted (name, value) \
+         where pg_catalog.current_setting(name, true) is not null)",
+        values.join(", ")
+    )
+}
+
 /// In a statement of its own: servers on some systems don't know it.
-const CHECK_INTERVAL: &str = "\
-    select pg_catalog.set_config('client_connection_check_interval', '10s', false) \
-    where pg_catalog.current_setting('client_connection_check_interval', true) is not null";
+fn check_interval(sockets: &SocketSettings) -> String {
+    let interval = sockets.user_timeout.unwrap_or(CHECK_INTERVAL).min(CHECK_INTERVAL);
+    format!(
+        "select pg_catalog.set_config('client_connection_check_interval', '{}', false) \
+         where pg_catalog.current_setting('client_connection_check_interval', true) is not null",
+        interval.as_millis()
+    )
+}
 
 /// Sets the session up and asks about its server, in one round trip.
-async fn ask(client: &Client, lifetime: Lifetime) -> Result<Server, Error> {
+async fn ask(
+    client: &Client,
+    lifetime: Lifetime,
+    sockets: &SocketSettings,
+) -> Result<Server, Error> {
     let settings = match lifetime {
-        Lifetime::Session => SETTINGS,
-        Lifetime::Transaction => NO_SETTINGS,
+        Lifetime::Session => settings(sockets),
+        Lifetime::Transaction => NO_SETTINGS.to_owned(),
     };
     let question = format!(
         "select pg_catalog.current_setting('transaction_read_only') = 'on', \
@@ -211,7 +244,7 @@ async fn ask(client: &Client, lifetime: Lifetime) -> Result<Server, Error> {
     let mut second = pin!(async {
         if lifetime == Lifetime::Session {
             // A server that doesn't know it finds out later that we are gone.
-            let _ = client.simple_query(CHECK_INTERVAL).await;
+            let _ = client.simple_query(&check_interval(sockets)).await;
         }
     });
     let mut rows = None;
