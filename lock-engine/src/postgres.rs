@@ -1,5 +1,6 @@
 //! Locks on PostgreSQL: what all runtimes have in common, which is everything but the network.
 
+mod cancel;
 mod certificate;
 mod connect;
 mod examine;

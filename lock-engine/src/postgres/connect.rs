@@ -1,21 +1,20 @@
-//! How a session comes about, and how what it runs is cancelled.
+//! How a session comes about.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use lock_proto::{Fault, FaultKind};
-use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{CancelToken, Client, Connection, Error};
+use tokio_postgres::{Client, Connection, Error};
 
-use super::fault::{fault_of, not_connected};
+use super::cancel::{Canceller, Cancelling};
+use super::fault::not_connected;
 use super::network::{Network, Peer, SocketSettings, Stream, within};
 use super::targets::{Role, Target, Targets};
 use super::tls::{Handshake, Proof, SecureStream};
@@ -28,20 +27,6 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     pub(crate) connection: Line,
     pub(crate) canceller: Canceller,
-}
-
-/// Cancels what a session runs.
-#[derive(Clone)]
-pub(crate) struct Canceller(Arc<Cancelling>);
-
-struct Cancelling {
-    token: CancelToken,
-    peer: Peer,
-    targets: Arc<Targets>,
-    /// Whose certificate it has.
-    host: Option<String>,
-    network: Arc<dyn Network>,
-    limit: Duration,
 }
 
 /// How long a session lives.
@@ -137,19 +122,19 @@ impl Attempt<'_> {
         let server = drive(&mut connection, question).await?;
         let server = server.map_err(not_connected)?;
         server.suits(self.targets.role)?;
-        let canceller = Canceller(Arc::new(Cancelling {
+        let canceller = Canceller::new(Cancelling {
             token: client.cancel_token(),
             peer: self.peer,
             targets: Arc::clone(self.targets),
             host: self.host.map(str::to_owned),
             network: Arc::clone(self.network),
             limit: self.limit,
-        }));
+        });
         Ok(Connected { client, connection, canceller })
     }
 }
 
-fn handshake(targets: &Targets, host: Option<&str>) -> Result<Handshake, Fault> {
+pub(super) fn handshake(targets: &Targets, host: Option<&str>) -> Result<Handshake, Fault> {
     let named = host.and_then(|host| Handshake::new(&targets.tls, host));
     match named {
         Some(handshake) => Ok(handshake),
@@ -295,50 +280,11 @@ pub(super) async fn drive<T>(
     .await
 }
 
-impl Canceller {
-    /// Has the server cancel what the session runs. When it is ready, the server has acted: what
-    /// the session runs next is not cancelled by it.
-    pub(crate) async fn cancel(&self) -> Result<(), Fault> {
-        let cancelling = &*self.0;
-        let work = async {
-            let stream = cancelling.network.connect(&cancelling.peer).await;
-            let mut stream = stream.map_err(|error| unreached(error, &cancelling.peer))?;
-            let handshake = handshake(&cancelling.targets, cancelling.host.as_deref())?;
-            let sent = cancelling.token.cancel_query_raw(&mut stream, handshake).await;
-            sent.map_err(fault_of)?;
-            poll_fn(|cx| read_to_end(&mut *stream, cx)).await;
-            Ok(())
-        };
-        within(&*cancelling.network, cancelling.limit, work).await.unwrap_or_else(|| {
-            Err(Fault::unknown("the PostgreSQL server did not answer a request to cancel"))
-        })
-    }
-}
-
-/// The server closes the connection when it has acted.
-fn read_to_end(mut stream: &mut dyn Stream, cx: &mut Context<'_>) -> Poll<()> {
-    loop {
-        let mut bytes = [0; 64];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut stream).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-            Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(()),
-            Poll::Pending => return Poll::Pending,
-        }
-    }
-}
-
-impl fmt::Debug for Canceller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canceller").field("peer", &self.0.peer).finish_non_exhaustive()
-    }
-}
-
 fn unresolved(error: io::Error) -> Fault {
     Fault::not_sent("its name leads nowhere: check the host").with_cause(error)
 }
 
-fn unreached(error: io::Error, peer: &Peer) -> Fault {
+pub(super) fn unreached(error: io::Error, peer: &Peer) -> Fault {
     let context = match (error.kind(), peer) {
         (io::ErrorKind::ConnectionRefused, _) => {
             "no PostgreSQL server listens there: check the address, and that the server runs"

@@ -10,7 +10,8 @@ use lock_proto::postgres::{Reply, SessionId, Verb};
 use lock_proto::{Fault, Instant};
 use tokio_postgres::{AsyncMessage, Client, Error, SimpleQueryMessage};
 
-use super::connect::{Canceller, Connected, Line, connect};
+use super::cancel::Canceller;
+use super::connect::{Connected, Line, connect};
 use super::fault::fault_of;
 use super::link::PostgresLink;
 use super::network::Network;
