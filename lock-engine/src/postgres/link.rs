@@ -172,7 +172,8 @@ impl PostgresLink {
         };
         let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = place
         else {
-            return Some(Reply::Full);
+            let excluded = pool.sessions.excludes(&request.command);
+            return Some(if excluded { Reply::Busy } else { Reply::Full });
         };
         let held = seated.is_some();
         pool.seats.insert(id, Seat { lock, key, session: Some(session), held });

@@ -21,6 +21,8 @@ use crate::{
 
 /// How often whoever is inside the gate looks for permits of those who could not tell it.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a single try looks for a session on which nobody else is about to take a permit.
+const PATIENCE: u32 = 8;
 /// One question and one cancel beside it.
 const REQUESTS: usize = 2;
 
@@ -358,9 +360,10 @@ impl PermitLock {
         wish.rests = wish.rests.saturating_add(1);
     }
 
-    /// Who asks once finds that there is nowhere to ask.
+    /// Who asks once has found that there is nowhere to ask.
     fn fail_if_once(&mut self, now: Instant) {
-        if !self.budget.waits() && matches!(self.phase, Phase::Wanting(_)) {
+        let Phase::Wanting(wish) = &self.phase else { return };
+        if !self.budget.waits() && wish.rests > PATIENCE {
             let fault = Fault::not_sent(
                 "every connection of the pool is in use: allow more with max_connections",
             );

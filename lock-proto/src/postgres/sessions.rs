@@ -156,6 +156,14 @@ impl Sessions {
         place
     }
 
+    /// Whether one of us stands in the way of a try, which need not be asked anywhere then.
+    #[must_use]
+    pub fn excludes(&self, command: &Command) -> bool {
+        let (key, claim) = (command.key(), Claim::of(&command.subject));
+        let mut present = self.entries.values().flat_map(|it| it.stands.range(all_of(key)));
+        command.verb == Verb::Try && present.any(|(_, stand)| claim.excludes(&stand.claim))
+    }
+
     /// The last session that is not inside stays outside, to find for readers whether they may come
     /// in beside others of us.
     fn through(&mut self, key: AdvisoryKey, claim: &Claim, now: Instant) -> Option<Place> {
@@ -359,6 +367,15 @@ impl Entry {
 }
 
 impl Claim {
+    /// Whether two can't be had at a time.
+    fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Alone, Self::Alone | Self::Shared) | (Self::Shared, Self::Alone) => true,
+            (Self::Shared, Self::Shared) => false,
+            (Self::Permits { .. }, _) | (_, Self::Permits { .. }) => false,
+        }
+    }
+
     fn of(subject: &Subject) -> Self {
         match subject {
             Subject::Lock(_, Mode::Exclusive) => Self::Alone,

@@ -31,6 +31,21 @@ fn one_lock_is_on_no_session_twice() {
     assert_eq!(pool.place(2, Verb::Try).1, Place::On(first));
 }
 
+/// On a pool without room a try of a lock that one of us holds was an error.
+#[test]
+fn one_of_us_is_in_the_way_of_a_try_that_has_no_place() {
+    let mut pool = pool(1);
+    let exclusive = |number, verb| Command::new(Subject::Lock(key(number), Mode::Exclusive), verb);
+    let shared = Command::new(Subject::Lock(key(1), Mode::Shared), Verb::Try);
+    pool.reader();
+    assert!(pool.table.excludes(&exclusive(1, Verb::Try)));
+    assert!(!pool.table.excludes(&shared));
+    assert!(!pool.table.excludes(&exclusive(1, WAIT)));
+    assert!(!pool.table.excludes(&exclusive(2, Verb::Try)));
+    pool.place(2, Verb::Try);
+    assert!(pool.table.excludes(&exclusive(2, Verb::Try)));
+}
+
 #[test]
 fn a_wait_has_a_session_of_its_own_until_it_is_granted() {
     let mut pool = pool(4);

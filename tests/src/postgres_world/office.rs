@@ -89,7 +89,8 @@ impl Office {
         };
         let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = place
         else {
-            return Some(Reply::Full);
+            let excluded = self.sessions.excludes(&request.command);
+            return Some(if excluded { Reply::Busy } else { Reply::Full });
         };
         let held = seated.is_some();
         self.seats.insert(id, Seat { lock, key, session: Some(session), held });
