@@ -13,6 +13,8 @@ mod exhaustive;
 #[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
+mod postgres_bad_input;
+#[cfg(target_os = "linux")]
 mod postgres_chaos;
 #[cfg(target_os = "linux")]
 mod postgres_examine;

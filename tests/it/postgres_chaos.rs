@@ -3,8 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cancels;
+mod clients;
 mod loss;
 mod networks;
+mod pool;
+mod semaphores;
+mod statements;
+mod threads;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
