@@ -345,8 +345,7 @@ impl PermitLock {
     fn refused(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         if self.budget.waits() {
-            wish.queues = true;
-            wish.ask_at = now;
+            wish.queue(now);
         } else {
             self.fail(self.budget.timed_out(), now);
         }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::advisory::SHORTEST_WAIT;
 use super::call::Verb;
 use super::leaving::Leaving;
 use crate::lease::Hold;
@@ -56,6 +57,13 @@ pub(super) struct Failing {
 impl Wish {
     pub(super) fn new(give_up_at: Instant, now: Instant) -> Self {
         Self { give_up_at, ask_at: now, queues: false, rests: 0 }
+    }
+
+    /// The next question is to wait, unless no time is left for that.
+    pub(super) fn queue(&mut self, now: Instant) {
+        self.queues = true;
+        let in_time = self.give_up_at.since(now) >= SHORTEST_WAIT;
+        self.ask_at = if in_time { now } else { self.give_up_at };
     }
 
     /// Whether a single try that ended so is asked again: what ended may have been a session that

@@ -40,9 +40,9 @@ fn a_question_that_came_too_late_to_be_asked_is_a_time_out() {
         lock(&within(1)),
         "+1ms not-sent",
         expect![[r#"
-            0.000    start        try
-            1.000    not-sent     [timed out after 1ms], [closed]
-        "#]],
+        0.000    start        try
+        1.000    not-sent     [timed out after 1ms], [closed]
+    "#]],
     );
 }
 
@@ -57,6 +57,28 @@ fn a_held_lock_is_waited_for_in_the_queue_of_the_server() {
         103.000  granted      [acquired]
         103.000  release      unlock
         103.000  unlocked     [closed]
+    "#]],
+    );
+}
+
+/// Whoever was refused with less than a millisecond left asked again and again until that was over.
+#[test]
+fn who_has_no_time_left_to_wait_does_not_ask_again() {
+    check(
+        lock(&within(1)),
+        "+1ms busy",
+        expect![[r#"
+        0.000    start        try
+        1.000    busy         [timed out after 1ms], [closed]
+    "#]],
+    );
+    check(
+        lock(&AcquireOptions::new().with_timeout(Duration::from_micros(500))),
+        "busy next",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy
+        0.500    Budget       [timed out after 500µs], [closed]
     "#]],
     );
 }
@@ -80,12 +102,12 @@ fn a_time_out_of_the_server_is_followed_by_a_release_since_it_may_have_been_gran
         lock(&within(500)),
         "busy +499ms expired next unlocked",
         expect![[r#"
-            0.000    start        try
-            0.000    busy         wait within 500ms
-            499.000  expired
-            500.000  Budget       [timed out after 500ms], unlock
-            500.000  unlocked     [closed]
-        "#]],
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        499.000  expired
+        500.000  Budget       [timed out after 500ms], unlock
+        500.000  unlocked     [closed]
+    "#]],
     );
 }
 
@@ -96,13 +118,13 @@ fn a_nudge_is_not_followed_while_the_lock_may_be_ours_by_a_late_grant() {
         lock(&within(500)),
         "busy +499ms expired nudge next unlocked-held",
         expect![[r#"
-            0.000    start        try
-            0.000    busy         wait within 500ms
-            499.000  expired
-            499.000  nudge
-            500.000  Budget       [timed out after 500ms], unlock
-            500.000  unlocked-held [closed]
-        "#]],
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        499.000  expired
+        499.000  nudge
+        500.000  Budget       [timed out after 500ms], unlock
+        500.000  unlocked-held [closed]
+    "#]],
     );
 }
 
@@ -113,11 +135,11 @@ fn a_wait_without_end_that_the_server_ends_is_an_error() {
         lock(&forever()),
         "busy expired unlocked",
         expect![[r#"
-            0.000    start        try
-            0.000    busy         wait for ever
-            0.000    expired      [failed: the server ended a wait that was to have no end], unlock
-            0.000    unlocked     [closed]
-        "#]],
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    expired      [failed: the server ended a wait that was to have no end], unlock
+        0.000    unlocked     [closed]
+    "#]],
     );
 }
 
@@ -128,20 +150,20 @@ fn nonsense_is_an_error_unless_nobody_wants_the_lock_any_more() {
         lock(&within(500)),
         "done unlocked",
         expect![[r#"
-            0.000    start        try
-            0.000    done         [failed: the server answered nonsense], unlock
-            0.000    unlocked     [closed]
-        "#]],
+        0.000    start        try
+        0.000    done         [failed: the server answered nonsense], unlock
+        0.000    unlocked     [closed]
+    "#]],
     );
     check(
         lock(&within(500)),
         "release done unlocked",
         expect![[r#"
-            0.000    start        try
-            0.000    release
-            0.000    done         unlock
-            0.000    unlocked     [closed]
-        "#]],
+        0.000    start        try
+        0.000    release
+        0.000    done         unlock
+        0.000    unlocked     [closed]
+    "#]],
     );
 }
 
@@ -380,12 +402,12 @@ fn a_release_that_nobody_confirmed_says_that_the_lock_was_lost() {
         lock(&within(500)),
         "busy expired next unknown",
         expect![[r#"
-            0.000    start        try
-            0.000    busy         wait within 500ms
-            0.000    expired
-            500.000  Budget       [timed out after 500ms], unlock
-            500.000  unknown      [closed, not clean]
-        "#]],
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        0.000    expired
+        500.000  Budget       [timed out after 500ms], unlock
+        500.000  unknown      [closed, not clean]
+    "#]],
     );
 }
 
