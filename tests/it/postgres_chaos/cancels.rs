@@ -50,6 +50,11 @@ impl Draws {
     fn micros(&mut self, most: u64) -> Duration {
         Duration::from_micros(self.next() % most)
     }
+
+    /// Up to so much, and now and then as long as it takes.
+    fn patience(&mut self, most: u64) -> Duration {
+        if self.next().is_multiple_of(20) { LONG.unwrap() } else { self.micros(most) }
+    }
 }
 
 /// How acquisitions ended.
@@ -105,7 +110,7 @@ async fn check_lanes<P, F>(
 async fn cancel(wanted: Wanted, lane: usize, count: usize, tally: Arc<Tally>) {
     let mut draws = Draws(0x9e37_79b9 + lane as u64);
     for _ in 0..count {
-        let (draw, patience) = (draws.next(), draws.micros(20_000));
+        let (draw, patience) = (draws.next(), draws.patience(20_000));
         let acquiring = wanted.acquire(draw, LONG);
         match async_std::future::timeout(patience, acquiring).await {
             Ok(held) => {
@@ -127,7 +132,7 @@ async fn cancel(wanted: Wanted, lane: usize, count: usize, tally: Arc<Tally>) {
 async fn time_out(wanted: Wanted, lane: usize, count: usize, tally: Arc<Tally>) {
     let mut draws = Draws(0x2545_f491 + lane as u64);
     for _ in 0..count {
-        let (draw, limit) = (draws.next(), draws.micros(6_000));
+        let (draw, limit) = (draws.next(), draws.patience(6_000));
         match wanted.acquire(draw, Some(limit)).await {
             Ok(held) => {
                 tally.granted.fetch_add(1, Ordering::SeqCst);
@@ -258,7 +263,7 @@ fn time_outs_of_threads_leave_nothing_behind() {
                     let lock = provider.create_lock("orders");
                     let mut draws = Draws(0x5bd1_e995 + lane as u64);
                     for _ in 0..400 / LANES {
-                        match lock.acquire(Some(draws.micros(6_000))) {
+                        match lock.acquire(Some(draws.patience(6_000))) {
                             Ok(held) => {
                                 tally.granted.fetch_add(1, Ordering::SeqCst);
                                 thread::sleep(draws.micros(3_000));
