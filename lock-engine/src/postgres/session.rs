@@ -37,23 +37,26 @@ enum Asker {
     Other(Answer),
 }
 
-/// Serves one session until it ends. Dropped at any point, it tells everybody who stands on the
-/// session that it is gone.
-pub(super) async fn serve(
+/// Serves one session until it ends. Dropped at any point, even before it was polled, it tells
+/// everybody who stands on the session that it is gone.
+pub(super) fn serve(
     id: SessionId,
     orders: Arc<Orders>,
     plan: Arc<PostgresPlan>,
     network: Arc<dyn Network>,
     office: Weak<Engine<PostgresLink>>,
-) {
-    let mut farewell = Farewell { id, orders: Arc::clone(&orders), office, why: gone() };
-    match connect(&plan.targets, &network, plan.lifetime(), plan.connect_timeout).await {
-        Ok(connected) => {
-            let statements = Arc::new(Statements::new(plan.lifetime(), plan.fencing));
-            let mut session = Session::new(id, connected, statements, orders, &farewell.office);
-            farewell.why = poll_fn(|cx| session.poll(cx)).await;
+) -> impl Future<Output = ()> + Send {
+    let farewell = Farewell { id, orders: Arc::clone(&orders), office, why: gone() };
+    async move {
+        let mut farewell = farewell;
+        match connect(&plan.targets, &network, plan.lifetime(), plan.connect_timeout).await {
+            Ok(connected) => {
+                let statements = Arc::new(Statements::new(plan.lifetime(), plan.fencing));
+                let mut session = Session::new(id, connected, statements, orders, &farewell.office);
+                farewell.why = poll_fn(|cx| session.poll(cx)).await;
+            }
+            Err(fault) => farewell.why = fault,
         }
-        Err(fault) => farewell.why = fault,
     }
 }
 

@@ -308,3 +308,24 @@ tests!(
         a_waiter_goes_on_when_the_server_is_back,
         whoever_locks_next_never_hears_of_a_session_that_broke,
 );
+
+#[test]
+fn a_runtime_that_ends_takes_its_sessions_along_and_whoever_asks_then_is_told() {
+    let server = PostgresServer::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let provider = runtime.block_on(PostgresLockProvider::new(&server.url())).unwrap();
+    let lock = provider.create_lock("orders");
+    let held = runtime.block_on(lock.acquire(None)).unwrap();
+    drop(runtime);
+    let another = tokio::runtime::Runtime::new().unwrap();
+    another.block_on(async {
+        assert_eq!(held.lost_token().changed().await, LossReason::Disconnected);
+        assert!(held.release().await.unwrap_err().is_lost());
+        for _ in 0..40 {
+            let tried = lock.try_acquire().await.map(drop);
+            assert!(matches!(tried, Err(LockError::Connection(_))), "{tried:?}");
+        }
+        let waited = lock.acquire(Some(Duration::from_millis(100))).await.map(drop);
+        assert!(matches!(waited, Err(LockError::Connection(_))), "{waited:?}");
+    });
+}
