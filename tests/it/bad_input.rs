@@ -168,7 +168,8 @@ fn urls_that_name_no_backend_are_refused_without_being_repeated() {
         ("user+hunter2@loft:5432", false),
         (":hunter2@loft", false),
         ("carrier-pigeon://user:hunter2@loft", true),
-        ("postgres://user:hunter2@localhost", true),
+        ("etcd://user:hunter2@localhost", true),
+        ("postgres://user:hunter2@localhost:port", false),
         ("redis://user:hunter2@localhost:port", false),
     ] {
         let error = connect(url).map(drop).unwrap_err();

@@ -40,7 +40,7 @@ fn start() -> io::Result<Handle> {
     let runtime =
         Builder::new_current_thread().enable_io().max_blocking_threads(LOOKUPS).build()?;
     let handle = runtime.handle().clone();
-    let thread = thread::Builder::new().name("distributed-lock-postgres".into());
+    let thread = thread::Builder::new().name("dlock-postgres".into());
     thread.spawn(move || runtime.block_on(pending::<()>()))?;
     Ok(handle)
 }
