@@ -11,6 +11,7 @@ mod lock_table;
 mod memory_timelines;
 mod names;
 mod options;
+mod postgres_cohorts;
 mod postgres_doctor;
 mod postgres_keys;
 mod postgres_own;

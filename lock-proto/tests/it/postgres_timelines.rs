@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Command, Mode, Reply, Verb};
-use lock_proto::{AcquireOptions, Event, Hub, Instant, LockError, LockId, Request, Seed};
+use lock_proto::{AcquireOptions, Instant, Seed};
 
 use crate::timeline::{Backend, at, check, ms};
 
@@ -549,104 +549,6 @@ fn a_hold_has_the_limit_of_its_options() {
     );
 }
 
-#[test]
-fn who_comes_later_stands_behind_and_takes_the_hold_over() {
-    let mut process = Process::new(false);
-    let first = process.start(&forever());
-    let second = process.start(&forever());
-    assert!(process.ask(second).is_none());
-    process.answer(first, Reply::Granted { fence: None }, 1);
-    process.hub.release(first, at(5));
-    assert!(process.ask(first).is_none());
-    assert!(matches!(
-        process.hear(first)[..],
-        [Event::Acquired { .. }, Event::Closed { clean: true }]
-    ));
-    assert!(matches!(process.hear(second)[..], [Event::Acquired { .. }]));
-    // What was passed on is given back like any other.
-    process.hub.release(second, at(6));
-    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Unlock);
-}
-
-#[test]
-fn a_hold_that_began_long_ago_goes_back_where_others_may_wait() {
-    let mut process = Process::new(false);
-    let first = process.start(&forever());
-    let second = process.start(&forever());
-    process.answer(first, Reply::Granted { fence: None }, 1);
-    process.hub.release(first, at(12));
-    assert_eq!(process.ask(first).unwrap().command.verb, Verb::Unlock);
-    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
-}
-
-#[test]
-fn a_hold_with_a_fence_is_never_passed_on() {
-    let mut process = Process::new(true);
-    let first = process.start(&forever());
-    let second = process.start(&forever());
-    process.answer(first, Reply::Granted { fence: Some(7) }, 1);
-    process.hub.release(first, at(2));
-    assert_eq!(process.ask(first).unwrap().command.verb, Verb::Unlock);
-    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
-}
-
-#[test]
-fn a_release_that_was_handed_out_is_not_called_off() {
-    let mut process = Process::new(false);
-    let first = process.start(&forever());
-    process.answer(first, Reply::Granted { fence: None }, 1);
-    process.hub.release(first, at(2));
-    let unlock = process.ask(first).unwrap();
-    let second = process.start(&forever());
-    assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
-    process.hub.handle_reply(first, unlock.id, Ok(Reply::Unlocked(true)), at(3));
-    assert!(process.hear(second).is_empty());
-}
-
-#[test]
-fn who_stands_behind_gives_up_in_its_own_time() {
-    let mut process = Process::new(false);
-    let first = process.start(&forever());
-    let second = process.start(&within(50));
-    process.answer(first, Reply::Granted { fence: None }, 1);
-    while process.hub.poll_due(at(50)).is_some() {}
-    assert!(matches!(
-        process.hear(second)[..],
-        [Event::Failed(LockError::Timeout(_)), Event::Closed { clean: true }]
-    ));
-}
-
-/// The locks of one process on one mutex.
-struct Process {
-    hub: Hub<AdvisoryLock, ()>,
-    fenced: bool,
-}
-
-impl Process {
-    fn new(fenced: bool) -> Self {
-        Self { hub: Hub::new(), fenced }
-    }
-
-    fn start(&mut self, options: &AcquireOptions) -> LockId {
-        let lock = lock(options).leading(self.fenced);
-        self.hub.start(lock, (), at(0))
-    }
-
-    fn ask(&mut self, lock: LockId) -> Option<Request<Command>> {
-        while self.hub.poll_succession().is_some() {}
-        self.hub.poll_request(lock)
-    }
-
-    fn answer(&mut self, lock: LockId, reply: Reply, millis: u64) {
-        let request = self.ask(lock).expect("it has asked");
-        self.hub.handle_reply(lock, request.id, Ok(reply), at(millis));
-    }
-
-    fn hear(&mut self, lock: LockId) -> Vec<Event> {
-        std::iter::from_fn(|| self.hub.poll_event(lock)).collect()
-    }
-}
-
 impl Backend for AdvisoryLock {
     fn reply(word: &str, _now: Instant) -> Reply {
         match word {
@@ -674,13 +576,13 @@ impl Backend for AdvisoryLock {
     }
 }
 
-fn lock(options: &AcquireOptions) -> AdvisoryLock {
+pub(crate) fn lock(options: &AcquireOptions) -> AdvisoryLock {
     let seed = Seed::from_bytes([7; 32]);
     AdvisoryLock::new(AdvisoryKey::Single(7), Mode::Exclusive, options, &seed, at(0))
         .expect("sensible options")
 }
 
-fn forever() -> AcquireOptions {
+pub(crate) fn forever() -> AcquireOptions {
     AcquireOptions::new()
 }
 
@@ -688,6 +590,6 @@ fn once() -> AcquireOptions {
     within(0)
 }
 
-fn within(millis: u64) -> AcquireOptions {
+pub(crate) fn within(millis: u64) -> AcquireOptions {
     AcquireOptions::new().with_timeout(ms(millis))
 }
