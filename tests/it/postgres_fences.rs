@@ -1,6 +1,7 @@
 //! Fencing tokens of PostgreSQL rise, whatever happens to the server.
 
 use lock_tests::postgres::{PostgresOptions, PostgresServer, USER};
+use lock_tests::redis::eventually;
 use lock_tokio::prelude::*;
 
 /// Many enough that a log which is written five times a second misses some.
@@ -20,6 +21,25 @@ async fn fences_rise_across_crashes_although_commits_need_not_be_kept() {
         server.kill();
         server.restart();
     }
+}
+
+#[tokio::test]
+async fn fences_rise_when_a_standby_takes_over() {
+    let primary = PostgresServer::start();
+    let standby = PostgresOptions::new().with_primary(&primary).start();
+    let before = fence_of(&primary.url(), "orders").await;
+    let written = primary.psql("select pg_current_wal_lsn()");
+    let lsn = written[0][0].clone();
+    eventually("a standby that has all of the log", || {
+        let replayed = format!("select pg_last_wal_replay_lsn() >= '{lsn}'");
+        (standby.psql(&replayed) == [["t"]]).then_some(())
+    });
+    primary.kill();
+    assert_eq!(standby.psql("select pg_promote()"), [["t"]]);
+    let after = fence_of(&standby.url(), "orders").await;
+    assert!(after > before, "{after} after {before}");
+    // Even if the number of the transaction had gone back.
+    assert!(after >> 48 > before >> 48, "{after} after {before}");
 }
 
 #[tokio::test]
