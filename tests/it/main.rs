@@ -26,9 +26,7 @@ mod postgres_model;
 mod postgres_own;
 #[cfg(target_os = "linux")]
 mod postgres_servers;
-mod postgres_world;
 mod quorum;
-mod quorum_world;
 #[cfg(target_os = "linux")]
 mod redis_async;
 #[cfg(target_os = "linux")]
@@ -45,7 +43,6 @@ mod redis_peers;
 mod redis_scripts;
 #[cfg(target_os = "linux")]
 mod redis_servers;
-mod server_world;
 mod sim;
 mod suite;
 mod test_double;
@@ -53,3 +50,4 @@ mod test_double_async;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod worker;
+mod zoo;

@@ -1,97 +1,51 @@
-use lock_tests::entropy::Entropy;
-use lock_tests::memory_world::{self, Driver};
-use lock_tests::seeds::{first_violation, is_deterministic, run_seeds};
-use lock_tests::service::disk::Lie;
-use lock_tests::sightings::Sightings;
+use lock_tests::seeds::{is_deterministic, schedule, violation};
+use lock_tests::simulate::{machine, machines};
 use lock_tests::trace::Trace;
-use lock_tests::world::{self, Setting};
 
-#[test]
-fn file_locks_exclude_in_a_mild_world() {
-    if let Some(seen) = run_seeds(8_000, mild) {
-        seen.must_have_seen(&[
-            "a cancel in the queue",
-            "a contended gate",
-            "a late grant is given back",
-            "a missing directory",
-            "a replaced file was opened",
-            "a try gives permits back",
-            "permits are out",
-            "readers share",
-            "somebody waits for a killed process",
-        ]);
-    }
+/// One test for each machine: so many seeds, all green, and no rare state missed.
+macro_rules! proven {
+    ($($test:ident: $machine:literal, $seeds:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            prove($machine, $seeds);
+        })*
+
+        #[test]
+        fn every_machine_is_proven() {
+            let names: Vec<&str> = machines().iter().map(|machine| machine.name).collect();
+            assert_eq!(names, [$($machine),*]);
+        }
+    };
 }
 
-#[test]
-fn file_locks_exclude_in_a_harsh_world() {
-    if let Some(seen) = run_seeds(8_000, harsh) {
-        seen.must_have_seen(&["a fault", "a held file was replaced", "a torn record"]);
-    }
-}
-
-#[test]
-fn memory_locks_exclude_in_any_world() {
-    if let Some(seen) = run_seeds(8_000, memory) {
-        seen.must_have_seen(&[
-            "a cancel in the queue",
-            "a late grant is given back",
-            "a lease ran out",
-            "a lock was revoked",
-            "a lock was shared",
-        ]);
-    }
+proven! {
+    memory_locks_exclude_in_any_world: "memory", 8_000;
+    file_locks_exclude_in_a_mild_world: "file", 8_000;
+    file_locks_exclude_in_a_harsh_world: "file-harsh", 8_000;
+    locks_on_a_faithful_server_exclude_and_are_served_and_leave_nothing: "redis", 6_000;
+    fences_rise_on_a_server_that_forgets: "redis-forgetful", 6_000;
+    locks_on_faithful_servers_exclude_and_are_served_and_leave_nothing: "redlock", 3_000;
+    what_is_promised_of_a_server_that_forgets_holds: "redlock-forgetful", 3_000;
+    locks_on_sessions_exclude_and_are_served_and_leave_nothing: "postgres", 12_000;
 }
 
 #[test]
 fn equal_schedules_lead_to_equal_runs() {
-    assert!((0..30).all(|seed| is_deterministic(seed, harsh) && is_deterministic(seed, memory)));
+    for machine in machines() {
+        assert!((0..30).all(|seed| is_deterministic(seed, machine.simulation)), "{}", machine.name);
+    }
 }
 
-#[test]
-fn a_disk_that_says_every_file_is_the_right_one_is_found_out() {
-    assert!(first_violation(1_000, "exclusion", wrong_file).is_some());
-}
-
-#[test]
-fn a_disk_on_which_nothing_is_busy_is_found_out() {
-    assert!(first_violation(100, "exclusion", never_busy).is_some());
-}
-
-#[test]
-fn a_wall_clock_that_stands_still_is_found_out() {
-    assert!(first_violation(500, "fence", stopped_clock).is_some());
-}
-
-#[test]
-fn a_driver_that_never_lets_time_pass_is_found_out() {
-    assert!(first_violation(500, "exclusion", asleep).is_some());
-}
-
-fn memory(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    memory_world::run(Driver::Honest, entropy, sightings)
-}
-
-fn asleep(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    memory_world::run(Driver::Asleep, entropy, sightings)
-}
-
-fn mild(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    world::run(Setting::mild(), entropy, sightings)
-}
-
-fn harsh(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    world::run(Setting::harsh(), entropy, sightings)
-}
-
-fn wrong_file(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    world::run(Setting::lying(Lie::AlwaysTheRightFile), entropy, sightings)
-}
-
-fn never_busy(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    world::run(Setting::lying(Lie::NeverBusy), entropy, sightings)
-}
-
-fn stopped_clock(entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    world::run(Setting::lying(Lie::StoppedClock), entropy, sightings)
+fn prove(name: &str, seeds: u64) {
+    let machine = machine(name).unwrap();
+    let mut trace = Trace::silent();
+    for seed in 0..seeds {
+        if let Some(violated) = violation(&schedule(seed), machine.simulation, &mut trace) {
+            panic!(
+                "seed {seed}: {violated}\n\
+                 cargo run --release -p lock-tests --bin simulate -- --machine {name} --replay {seed}"
+            );
+        }
+    }
+    trace.sightings().must_have_seen(machine.rare_states);
 }

@@ -27,6 +27,12 @@ impl Entropy {
         Self::new((0..length).map(|_| numbers.next_u64().to_le_bytes()[7]).collect())
     }
 
+    /// The bytes of all choices.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// One of `options` choices; `None` when the bytes have run out.
     pub fn choose(&mut self, options: usize) -> Option<usize> {
         let byte = *self.bytes.get(self.used)?;

@@ -23,9 +23,11 @@ pub mod seeds;
 pub mod server_world;
 pub mod service;
 pub mod sightings;
+pub mod simulate;
 pub mod suite;
 pub mod trace;
 pub mod world;
+pub mod zoo;
 
 /// The README, whose programs compile.
 #[cfg(doctest)]

@@ -10,7 +10,6 @@ use lock_proto::{
 
 use crate::check::{Checkable as _, Stage};
 use crate::entropy::Entropy;
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
 const LOCKS: usize = 12;
@@ -40,8 +39,7 @@ struct World<'a> {
     demands: Vec<Demand>,
     started: usize,
     fences: BTreeMap<u64, LockId>,
-    trace: Trace,
-    sightings: &'a mut Sightings,
+    trace: &'a mut Trace,
 }
 
 /// The caller of one lock.
@@ -56,13 +54,13 @@ struct Client {
     valid_until: Option<Instant>,
 }
 
-/// Runs one world to its end, and gives back what happened.
+/// Runs one world to its end.
 ///
 /// # Panics
 ///
 /// If an invariant is violated.
-pub fn run(driver: Driver, entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    let mut world = World::new(driver, entropy, sightings);
+pub fn run(driver: Driver, entropy: Entropy, trace: &mut Trace) {
+    let mut world = World::new(driver, entropy, trace);
     while let Some(choice) = world.entropy.choose(32) {
         world.step(choice);
         if !world.entropy.happens(48) {
@@ -70,11 +68,10 @@ pub fn run(driver: Driver, entropy: Entropy, sightings: &mut Sightings) -> Trace
         }
     }
     world.finish();
-    world.trace
 }
 
 impl<'a> World<'a> {
-    fn new(driver: Driver, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+    fn new(driver: Driver, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let permits = |count| Demand::permits(count, 3).expect("within the limit");
         let demands = match entropy.pick(3) {
             0 => vec![Demand::Exclusive],
@@ -93,8 +90,7 @@ impl<'a> World<'a> {
             demands,
             started: 0,
             fences: BTreeMap::new(),
-            trace: Trace::default(),
-            sightings,
+            trace,
         }
     }
 
@@ -162,7 +158,7 @@ impl<'a> World<'a> {
         self.unanswered.remove(&(lock, id));
         let late = self.hub.attachment(lock).is_some_and(|client| client.released);
         if late && matches!(reply, Reply::Granted { .. }) {
-            self.sightings.saw("a late grant is given back");
+            self.trace.saw("a late grant is given back");
         }
         self.hub.handle_reply(lock, id, Ok(reply), self.now);
     }
@@ -188,7 +184,7 @@ impl<'a> World<'a> {
         if let Some(client) = self.hub.attachment(lock) {
             client.released = true;
             if client.stage == Stage::Waiting {
-                self.sightings.saw("a cancel in the queue");
+                self.trace.saw("a cancel in the queue");
             }
         }
         self.hub.release(lock, self.now);
@@ -230,9 +226,9 @@ impl<'a> World<'a> {
         self.answers.extend(std::iter::from_fn(|| self.table.poll_reply()));
         while let Some(notice) = self.table.poll_notice() {
             if notice.reason == LossReason::Expired {
-                self.sightings.saw("a lease ran out");
+                self.trace.saw("a lease ran out");
             } else {
-                self.sightings.saw("a lock was revoked");
+                self.trace.saw("a lock was revoked");
             }
             if let Some(client) = self.hub.attachment(notice.lock) {
                 client.revoked |= notice.reason == LossReason::Revoked;
@@ -324,7 +320,7 @@ impl<'a> World<'a> {
         let out: u32 = weights.sum();
         assert!(out <= 3, "exclusion: {out} of 3 permits are out, {holders:?}");
         if holders.len() > 1 {
-            self.sightings.saw("a lock was shared");
+            self.trace.saw("a lock was shared");
         }
     }
 

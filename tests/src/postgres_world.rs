@@ -23,7 +23,6 @@ use self::client::{Belief, Client};
 use self::server::{CancelFlight, Wire, WireId};
 use crate::advisory_model::Server;
 use crate::entropy::Entropy;
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
 const LOCKS: usize = 12;
@@ -85,27 +84,25 @@ pub struct World<'a> {
     /// Whether an administrator has cancelled anything.
     meddled: bool,
     started: usize,
-    trace: Trace,
-    sightings: &'a mut Sightings,
+    trace: &'a mut Trace,
 }
 
-/// Runs one world to its end, and gives back what happened.
+/// Runs one world to its end.
 ///
 /// # Panics
 ///
 /// If an invariant is violated.
-pub fn run(flaw: Flaw, entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    let mut world = World::new(flaw, entropy, sightings);
+pub fn run(flaw: Flaw, entropy: Entropy, trace: &mut Trace) {
+    let mut world = World::new(flaw, entropy, trace);
     while let Some(choice) = world.entropy.choose(32) {
         world.step(choice);
         world.check();
     }
     world.finish();
-    world.trace
 }
 
 impl<'a> World<'a> {
-    fn new(flaw: Flaw, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+    fn new(flaw: Flaw, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let key = |name| AdvisoryKey::from_name(name);
         let alone = |name| Want::Lock(key(name), Mode::Exclusive);
         let shared = |name| Want::Lock(key(name), Mode::Shared);
@@ -139,8 +136,7 @@ impl<'a> World<'a> {
             last_fence: BTreeMap::new(),
             meddled: false,
             started: 0,
-            trace: Trace::default(),
-            sightings,
+            trace,
         }
     }
 
@@ -287,7 +283,7 @@ impl<'a> World<'a> {
         if !living.is_empty() {
             let id = living[self.entropy.pick(living.len())];
             self.trace.note(|| format!("wire {id}: its backend is killed"));
-            self.sightings.saw("a backend was killed");
+            self.trace.saw("a backend was killed");
             self.end_backend(id);
         }
     }
@@ -306,7 +302,7 @@ impl<'a> World<'a> {
     fn crash(&mut self) {
         let client = self.entropy.pick(self.clients.len());
         self.trace.note(|| format!("client {client} crashes"));
-        self.sightings.saw("a client crashed");
+        self.trace.saw("a client crashed");
         for wire in self.wires.values_mut() {
             if wire.owner.is_some_and(|(owner, _)| owner == client) {
                 wire.owner = None;
@@ -324,7 +320,7 @@ impl<'a> World<'a> {
             return self.trace.note(|| "the server starts".into());
         }
         self.trace.note(|| "the server stops".into());
-        self.sightings.saw("the server stopped");
+        self.trace.saw("the server stopped");
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
             self.end_backend(id);
         }
@@ -356,7 +352,7 @@ impl<'a> World<'a> {
             assert!(alone < 2, "exclusion: {alone} hold {key} alone");
             assert!(alone == 0 || shared == 0, "exclusion: {shared} share {key}");
             if shared > 1 {
-                self.sightings.saw("readers share");
+                self.trace.saw("readers share");
             }
         }
         assert!(permits <= LIMIT, "exclusion: {permits} permits of {LIMIT} are out");

@@ -16,7 +16,6 @@ use lock_proto::{
 use self::client::{Belief, Client, State};
 use self::servers::{Flight, Server};
 use crate::entropy::Entropy;
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
 const CLIENTS: usize = 3;
@@ -85,27 +84,25 @@ pub struct World<'a> {
     ballots: BTreeSet<u64>,
     /// Tokens of which nothing may be left.
     clean: BTreeSet<String>,
-    trace: Trace,
-    sightings: &'a mut Sightings,
+    trace: &'a mut Trace,
 }
 
-/// Runs one world to its end, and gives back what happened.
+/// Runs one world to its end.
 ///
 /// # Panics
 ///
 /// If an invariant is violated.
-pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    let mut world = World::new(setting, entropy, sightings);
+pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
+    let mut world = World::new(setting, entropy, trace);
     while let Some(choice) = world.entropy.choose(40) {
         world.step(choice);
         world.check();
     }
     world.finish();
-    world.trace
 }
 
 impl<'a> World<'a> {
-    fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+    fn new(setting: Setting, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let permits = |count| Side::Permits { count, limit: LIMIT };
         let sides = match entropy.pick(4) {
             0 | 1 => vec![Side::Exclusive],
@@ -135,8 +132,7 @@ impl<'a> World<'a> {
             over_alone: 0,
             ballots: BTreeSet::new(),
             clean: BTreeSet::new(),
-            trace: Trace::default(),
-            sightings,
+            trace,
         }
     }
 
@@ -275,7 +271,7 @@ impl<'a> World<'a> {
         let now = self.clients[client].local(self.now);
         let Some(lock) = self.clients[client].lock_of(token) else { return };
         self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
-        self.sightings.saw("a waiter was nudged");
+        self.trace.saw("a waiter was nudged");
         self.clients[client].hub.message(lock, message, now);
         self.settle(client);
     }
@@ -346,7 +342,7 @@ impl<'a> World<'a> {
 
     fn crash(&mut self, client: usize) {
         self.trace.note(|| format!("client {client} crashes"));
-        self.sightings.saw("a client crashed");
+        self.trace.saw("a client crashed");
         for link in &mut self.clients[client].links {
             self.ghosts.extend(link.sent.drain(..));
         }
@@ -369,7 +365,7 @@ impl<'a> World<'a> {
         let out: u32 = permits.sum();
         assert!(out <= LIMIT || self.forgotten, "exclusion: {out} permits of {LIMIT} are out");
         if out > 0 {
-            return self.sightings.saw("permits are out");
+            return self.trace.saw("permits are out");
         }
         holders.sort_by_key(|belief| belief.acquired_at());
         for (position, first) in holders.iter().enumerate() {
@@ -378,7 +374,7 @@ impl<'a> World<'a> {
                 // (c): more than one forgetful server could be outvoted.
                 let excused = self.forgotten && first.stands_on <= self.servers.len() / 2 + 1;
                 assert!(shared || excused, "exclusion: {first:?} and {second:?}");
-                self.sightings.saw(if shared { "readers share" } else { "table B, (c)" });
+                self.trace.saw(if shared { "readers share" } else { "table B, (c)" });
             }
         }
     }

@@ -1,83 +1,81 @@
-//! Running one simulation on many seeds, and shortening what fails.
+//! Running one simulation on one schedule or many.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
 use crate::entropy::Entropy;
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
-/// The bytes of one schedule.
+/// A simulation: a schedule in, and what happened is noted; it panics when an invariant is violated.
+/// The message begins with the invariant's name.
+pub type Simulation = fn(Entropy, &mut Trace);
+
+/// The bytes of the schedule that follows from a seed.
 const LENGTH: usize = 600;
 
-/// A simulation: a schedule in, what happened out; it panics when an invariant is violated.
-pub type Simulation = fn(Entropy, &mut Sightings) -> Trace;
-
-/// Runs `simulation` on seeds 0 to `count`, or on `LOCK_SIM_SEED` alone, and says what was seen;
-/// `None` if only one seed was asked for.
-///
-/// # Panics
-///
-/// If a seed fails: with its number, and the steps of its shortest failing schedule.
-pub fn run_seeds(count: u64, simulation: Simulation) -> Option<Sightings> {
-    let mut sightings = Sightings::default();
-    let chosen = chosen_seed();
-    let seeds = chosen.map_or(0..count, |seed| seed..seed + 1);
-    for seed in seeds {
-        if failure(seed, LENGTH, simulation, &mut sightings).is_some() {
-            replay(seed, simulation);
-        }
-    }
-    chosen.is_none().then_some(sightings)
+/// The schedule that follows from `seed`.
+#[must_use]
+pub fn schedule(seed: u64) -> Vec<u8> {
+    Entropy::from_seed(seed, LENGTH).into_bytes()
 }
 
-/// The first of the seeds 0 to `count` that violates the invariant called `violated`.
-pub fn first_violation(count: u64, violated: &str, simulation: Simulation) -> Option<u64> {
-    (0..count).find(|seed| {
-        let failure = failure(*seed, LENGTH, simulation, &mut Sightings::default());
-        failure.is_some_and(|message| message.starts_with(violated))
-    })
-}
-
-/// Whether equal schedules lead to equal runs.
-pub fn is_deterministic(seed: u64, simulation: Simulation) -> bool {
-    let run = || simulation(Entropy::from_seed(seed, LENGTH), &mut Sightings::default());
-    run().steps() == run().steps()
-}
-
-fn chosen_seed() -> Option<u64> {
-    let text = std::env::var("LOCK_SIM_SEED").ok()?;
-    Some(text.parse().expect("LOCK_SIM_SEED is a number"))
-}
-
-/// Why a schedule fails, if it does.
-fn failure(
-    seed: u64,
-    length: usize,
-    simulation: Simulation,
-    sightings: &mut Sightings,
-) -> Option<String> {
-    let entropy = Entropy::from_seed(seed, length);
-    let outcome = catch_unwind(AssertUnwindSafe(|| simulation(entropy, sightings)));
-    let panic = outcome.err()?;
+/// Which invariant is violated under `schedule`, and how, if one is.
+pub fn violation(schedule: &[u8], simulation: Simulation, trace: &mut Trace) -> Option<String> {
+    let entropy = Entropy::new(schedule.to_vec());
+    let panic = quietly(|| catch_unwind(AssertUnwindSafe(|| simulation(entropy, trace)))).err()?;
     let formatted = panic.downcast_ref::<String>().cloned();
     let plain = || panic.downcast_ref::<&str>().map(|message| String::from(*message));
     Some(formatted.or_else(plain).unwrap_or_default())
 }
 
-/// Runs the shortest failing schedule of `seed` for all to see.
-#[expect(clippy::print_stderr, reason = "the seed is for whoever reads the failed test")]
-fn replay(seed: u64, simulation: Simulation) {
-    let (mut passes, mut fails_at) = (0, LENGTH);
-    while passes + 1 < fails_at {
-        let middle = usize::midpoint(passes, fails_at);
-        if failure(seed, middle, simulation, &mut Sightings::default()).is_some() {
-            fails_at = middle;
-        } else {
-            passes = middle;
-        }
-    }
-    eprintln!(
-        "LOCK_SIM_SEED={seed} replays this; its shortest failing schedule has {fails_at} bytes"
-    );
-    simulation(Entropy::from_seed(seed, fails_at), &mut Sightings::default());
+/// The name with which the message of a violation begins.
+#[must_use]
+pub fn invariant(message: &str) -> &str {
+    message.split([' ', ':']).next().unwrap_or(message)
+}
+
+/// How many of `seeds` it takes to violate the invariant called `violated`.
+pub fn seeds_until(
+    seeds: impl Iterator<Item = u64>,
+    violated: &str,
+    simulation: Simulation,
+) -> Option<u64> {
+    let found = |seed| {
+        let message = violation(&schedule(seed), simulation, &mut Trace::silent());
+        message.is_some_and(|message| invariant(&message) == violated)
+    };
+    seeds.zip(1..).find(|(seed, _)| found(*seed)).map(|(_, count)| count)
+}
+
+/// Whether equal schedules lead to equal runs.
+pub fn is_deterministic(seed: u64, simulation: Simulation) -> bool {
+    let run = || {
+        let mut trace = Trace::default();
+        simulation(Entropy::new(schedule(seed)), &mut trace);
+        trace
+    };
+    let (first, second) = (run(), run());
+    first.events() == second.events() && first.steps() == second.steps()
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `act` without a word about panics of this thread.
+fn quietly<T>(act: impl FnOnce() -> T) -> T {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
+    let was_quiet = QUIET.replace(true);
+    let outcome = act();
+    QUIET.set(was_quiet);
+    outcome
 }

@@ -15,7 +15,6 @@ use lock_proto::{
 use self::client::{Belief, Client, Flight, State};
 use crate::entropy::Entropy;
 use crate::redis_model::{Draw, Snapshot, Store};
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
 const CLIENTS: usize = 3;
@@ -68,27 +67,25 @@ pub struct World<'a> {
     over_alone: u64,
     /// Tokens of which nothing may be left.
     clean: BTreeSet<String>,
-    trace: Trace,
-    sightings: &'a mut Sightings,
+    trace: &'a mut Trace,
 }
 
-/// Runs one world to its end, and gives back what happened.
+/// Runs one world to its end.
 ///
 /// # Panics
 ///
 /// If an invariant is violated.
-pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    let mut world = World::new(setting, entropy, sightings);
+pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
+    let mut world = World::new(setting, entropy, trace);
     while let Some(choice) = world.entropy.choose(32) {
         world.step(choice);
         world.check();
     }
     world.finish();
-    world.trace
 }
 
 impl<'a> World<'a> {
-    fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+    fn new(setting: Setting, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let permits = |count| Side::Permits { count, limit: LIMIT };
         let sides = match entropy.pick(3) {
             0 => vec![Side::Exclusive],
@@ -121,8 +118,7 @@ impl<'a> World<'a> {
             over: 0,
             over_alone: 0,
             clean: BTreeSet::new(),
-            trace: Trace::default(),
-            sightings,
+            trace,
         }
     }
 
@@ -332,14 +328,14 @@ impl<'a> World<'a> {
             let chosen = self.entropy.pick(self.ghosts.len());
             let flight = self.ghosts.swap_remove(chosen);
             let reply = self.execute(&flight);
-            self.sightings.saw("a request arrived after its connection was gone");
+            self.trace.saw("a request arrived after its connection was gone");
             self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command.verb));
         }
     }
 
     fn crash(&mut self, client: usize) {
         self.trace.note(|| format!("client {client} crashes"));
-        self.sightings.saw("a client crashed");
+        self.trace.saw("a client crashed");
         let sent = self.clients[client].sent.drain(..);
         self.ghosts.extend(sent);
         for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
@@ -352,7 +348,7 @@ impl<'a> World<'a> {
     /// The server starts anew with what was on its disk, and nobody is connected.
     fn restart(&mut self) {
         self.trace.note(|| "the server restarts".into());
-        self.sightings.saw("the server forgot");
+        self.trace.saw("the server forgot");
         let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
         self.store.restart_with(disk);
         self.ghosts.clear();
@@ -391,7 +387,7 @@ impl<'a> World<'a> {
         assert!(alone == 0 || shared == 0, "exclusion: {shared} share what one holds alone");
         assert!(permits <= LIMIT, "exclusion: {permits} permits of {LIMIT} are out");
         if shared > 1 {
-            self.sightings.saw("readers share");
+            self.trace.saw("readers share");
         }
         for (key, value, _) in self.store.dump() {
             let value = format!("{value:?}");

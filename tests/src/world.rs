@@ -15,7 +15,6 @@ use lock_proto::{
 use self::client::Client;
 use crate::entropy::Entropy;
 use crate::service::disk::{Disk, Lie, Opener};
-use crate::sightings::Sightings;
 use crate::trace::Trace;
 
 /// More would make the schedule long without making it richer.
@@ -66,8 +65,7 @@ pub struct World<'a> {
     clock_went_back: bool,
     last_fence: u64,
     fences: BTreeMap<usize, u64>,
-    trace: Trace,
-    sightings: &'a mut Sightings,
+    trace: &'a mut Trace,
 }
 
 /// One incarnation of a process.
@@ -88,13 +86,13 @@ struct Flight {
     outcome: Option<Result<Reply, Fault>>,
 }
 
-/// Runs one world to its end, and gives back what happened.
+/// Runs one world to its end.
 ///
 /// # Panics
 ///
 /// If an invariant is violated.
-pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Trace {
-    let mut world = World::new(setting, entropy, sightings);
+pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
+    let mut world = World::new(setting, entropy, trace);
     while let Some(choice) = world.entropy.choose(32) {
         world.step(choice);
         // Taking what a machine says late costs latency and nothing else.
@@ -103,11 +101,10 @@ pub fn run(setting: Setting, entropy: Entropy, sightings: &mut Sightings) -> Tra
         }
     }
     world.finish();
-    world.trace
 }
 
 impl<'a> World<'a> {
-    fn new(setting: Setting, mut entropy: Entropy, sightings: &'a mut Sightings) -> Self {
+    fn new(setting: Setting, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let limit = 1 + u32::from(entropy.pick(3) == 0) + u32::from(entropy.pick(2) == 0);
         let permits = |count| Demand::permits(count, limit).expect("within the limit");
         let demands = match entropy.pick(3) {
@@ -132,8 +129,7 @@ impl<'a> World<'a> {
             clock_went_back: false,
             last_fence: 0,
             fences: BTreeMap::new(),
-            trace: Trace::default(),
-            sightings,
+            trace,
         }
     }
 
@@ -274,7 +270,7 @@ impl<'a> World<'a> {
         self.trace.note(|| format!("process {number} is killed"));
         let woken = self.disk.kill(number);
         if !woken.is_empty() {
-            self.sightings.saw("somebody waits for a killed process");
+            self.trace.saw("somebody waits for a killed process");
         }
         self.wire.retain(|flight| flight.opener.process != number);
         self.nudges.extend(woken);

@@ -127,7 +127,7 @@ impl World<'_> {
             return;
         }
         if let Some(left) = hub.attachment(before) {
-            self.sightings.saw("a lock was passed on within its process");
+            self.trace.saw("a lock was passed on within its process");
             let inherited = std::mem::replace(&mut left.site, site);
             office.redirect(inherited, lock);
             if let Some(heir) = hub.attachment(lock) {
@@ -144,7 +144,7 @@ impl World<'_> {
                 assert!(!belief.let_go, "M6: {lock:?} is acquired after it was let go");
                 belief.state = State::Held;
                 let (want, site) = (belief.want, belief.site);
-                self.sightings.saw("a lock was acquired");
+                self.trace.saw("a lock was acquired");
                 let session = process.office.seats.get(&site).and_then(|seat| seat.session);
                 let line = session.and_then(|session| process.office.lines.get(&session));
                 let wire = line.and_then(|line| self.wires.get(&line.wire?));
@@ -157,17 +157,17 @@ impl World<'_> {
             }
             Event::Lost(_) => {
                 belief.state = State::Over;
-                self.sightings.saw("a lock was lost");
+                self.trace.saw("a lock was lost");
             }
             Event::Failed(error) => {
                 belief.state = State::Over;
                 let ours = matches!(error, LockError::Backend(_) | LockError::Deadlock(_));
                 assert!(self.meddled || !ours, "spurious: {error}");
-                self.sightings.saw(if error.is_timeout() { "a time-out" } else { "a failure" });
+                self.trace.saw(if error.is_timeout() { "a time-out" } else { "a failure" });
             }
             Event::Closed { clean } => {
                 if !clean {
-                    self.sightings.saw("a lock closed in doubt");
+                    self.trace.saw("a lock closed in doubt");
                 }
                 let site = belief.site;
                 process.office.seats.remove(&site);

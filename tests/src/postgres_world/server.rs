@@ -280,7 +280,7 @@ impl World<'_> {
     fn wake_up(&mut self, id: WireId, backend: Backend, fenced: bool, due: Option<Instant>) {
         let now = self.instant();
         if due.is_some_and(|due| now >= due) && self.entropy.happens(128) {
-            self.sightings.saw("a grant met a time-out");
+            self.trace.saw("a grant met a time-out");
             self.server.interrupt(backend, Failure::TimedOut);
             return self.reply(id, Ok(Reply::Expired));
         }
@@ -319,12 +319,12 @@ impl World<'_> {
         let granted = self.server.woken().any(|woken| woken == backend);
         match wire.running.take() {
             None => {
-                self.sightings.saw("a cancel found nothing to cancel");
+                self.trace.saw("a cancel found nothing to cancel");
                 return false;
             }
             Some(Running::Waits { .. }) => {
                 if granted {
-                    self.sightings.saw("a grant met a cancel");
+                    self.trace.saw("a grant met a cancel");
                 }
                 self.server.interrupt(backend, Failure::Cancelled);
             }
@@ -332,7 +332,7 @@ impl World<'_> {
                 self.order(backend, Statement::Rollback);
             }
             Some(Running::Ends(_)) => {
-                self.sightings.saw("a cancel met a statement that had done its work");
+                self.trace.saw("a cancel met a statement that had done its work");
             }
         }
         self.trace.note(|| format!("wire {id}: it is cancelled"));

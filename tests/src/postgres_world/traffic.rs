@@ -192,7 +192,7 @@ impl World<'_> {
     pub(super) fn lose_a_cancel(&mut self) {
         let Some(flight) = self.cancels.iter().position(|flight| flight.awaited) else { return };
         self.trace.note(|| "a cancel is lost".into());
-        self.sightings.saw("a cancel was lost");
+        self.trace.saw("a cancel was lost");
         // It may still arrive.
         self.cancels[flight].awaited = false;
         let CancelFlight { wire, .. } = self.cancels[flight];
@@ -206,7 +206,7 @@ impl World<'_> {
             self.wires.values().filter_map(|wire| wire.owner).collect();
         if !owned.is_empty() {
             let (client, session) = owned[self.entropy.pick(owned.len())];
-            self.sightings.saw("a connection broke");
+            self.trace.saw("a connection broke");
             self.end_line(client, session, &Fault::unknown("the connection broke"));
         }
     }
@@ -290,7 +290,7 @@ impl World<'_> {
                 }
                 any = true;
                 if belief.patient {
-                    self.sightings.saw("whoever waits for ever is served");
+                    self.trace.saw("whoever waits for ever is served");
                 }
                 self.clients[client].let_go(lock);
                 let now = self.instant();

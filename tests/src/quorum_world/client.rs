@@ -151,7 +151,7 @@ impl World<'_> {
                 (belief.stands_on, belief.granted_by) =
                     self.grants(&belief.tokens, left(*until), *ballot);
                 belief.state = State::Held { since: self.now, until: *until, ballot: *ballot };
-                self.sightings.saw("a lock was acquired");
+                self.trace.saw("a lock was acquired");
             }
             Event::Extended { valid_until: Some(until) } => {
                 if let State::Held { until: known, ballot, .. } = &mut belief.state {
@@ -159,13 +159,13 @@ impl World<'_> {
                     *known = *until;
                     (belief.stands_on, _) = self.grants(&belief.tokens, left(*until), *ballot);
                 }
-                self.sightings.saw("a lock was prolonged");
+                self.trace.saw("a lock was prolonged");
             }
-            Event::Warned { .. } => self.sightings.saw("a warning"),
+            Event::Warned { .. } => self.trace.saw("a warning"),
             Event::Lost(reason) => {
                 belief.state = State::Over;
                 let expired = *reason == LossReason::Expired;
-                self.sightings.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
+                self.trace.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
             }
             Event::Closed { clean } => {
                 self.clients[client].hub.forget(lock);
@@ -179,7 +179,7 @@ impl World<'_> {
                 assert!(!belief.patient || unreachable, "liveness: {error} for no reason");
                 belief.state = State::Over;
             }
-            Event::Released => self.sightings.saw("a release before the last server"),
+            Event::Released => self.trace.saw("a release before the last server"),
             event @ (Event::Acquired { .. } | Event::Extended { .. } | _) => {
                 panic!("M4: {event:?}")
             }

@@ -57,7 +57,7 @@ impl World<'_> {
             let belief = self.clients[client].hub.attachment(lock).expect("it is there");
             if let State::Held { .. } = belief.state {
                 if belief.patient {
-                    self.sightings.saw("whoever waits for ever is served");
+                    self.trace.saw("whoever waits for ever is served");
                 }
                 self.note_end(client, lock, true);
                 self.clients[client].hub.release(lock, now);

@@ -88,7 +88,7 @@ impl World<'_> {
             return;
         }
         let reply = self.execute(&flight);
-        self.sightings.saw("a request arrived after its connection was gone");
+        self.trace.saw("a request arrived after its connection was gone");
         self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command));
     }
 
@@ -100,7 +100,7 @@ impl World<'_> {
     /// A server starts anew with nothing.
     pub(super) fn forget(&mut self, server: usize) {
         self.trace.note(|| format!("server {server} forgets everything"));
-        self.sightings.saw("a server forgot");
+        self.trace.saw("a server forgot");
         self.forgotten = true;
         self.servers[server].store.flush();
         self.ghosts.retain(|flight| flight.command.server != server);
@@ -125,7 +125,7 @@ impl World<'_> {
         }
         if let Verb::Vote { ballot, .. } = command.verb {
             if reply[0] == 1 && reply[1] != ballot.cast_signed() {
-                self.sightings.saw("a yes at another ballot");
+                self.trace.saw("a yes at another ballot");
             }
             if self.setting == Setting::Broken(Rule::SameBallot) && reply[0] == 1 {
                 reply[1] = ballot.cast_signed();

@@ -126,7 +126,7 @@ impl World<'_> {
         if !inherits {
             return;
         }
-        self.sightings.saw("a lock was passed on within its process");
+        self.trace.saw("a lock was passed on within its process");
         let hub = &mut self.clients[client].hub;
         let left = hub.attachment(before).expect("it is there").clone();
         let heir = hub.attachment(lock).expect("it is there");
@@ -151,18 +151,18 @@ impl World<'_> {
             Event::Acquired { valid_until: Some(until), fence: Some(fence) } => {
                 assert!(*fence > before, "fence: {fence} after {before}");
                 belief.state = State::Held { until: *until, fence: *fence };
-                self.sightings.saw("a lock was acquired");
+                self.trace.saw("a lock was acquired");
             }
             Event::Extended { valid_until: Some(until) } => {
                 if let State::Held { until: known, .. } = &mut belief.state {
                     *known = *until;
                 }
             }
-            Event::Warned { .. } => self.sightings.saw("a warning"),
+            Event::Warned { .. } => self.trace.saw("a warning"),
             Event::Lost(reason) => {
                 belief.state = State::Over;
                 let expired = *reason == LossReason::Expired;
-                self.sightings.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
+                self.trace.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
             }
             Event::Closed { clean } => {
                 let token = belief.token.clone();

@@ -38,7 +38,7 @@ impl World<'_> {
         };
         client.released = true;
         if self.wire.iter().any(|flight| flight.opener == opener && flight.queued()) {
-            self.sightings.saw("a cancel in the queue");
+            self.trace.saw("a cancel in the queue");
         }
         self.trace.note(|| format!("release of {opener:?}"));
         self.processes[slot].hub.release(lock, self.now);
@@ -130,7 +130,7 @@ impl World<'_> {
             (Stage::Held, Event::Extended { .. } | Event::Warned { .. }) => Stage::Held,
             (Stage::Held, Event::Lost(reason)) => {
                 if *reason == LossReason::Replaced {
-                    self.sightings.saw("a held file was replaced");
+                    self.trace.saw("a held file was replaced");
                 }
                 Stage::Over
             }
@@ -140,7 +140,7 @@ impl World<'_> {
                 let one_try = client.timeout == Some(Duration::ZERO) && error.is_timeout();
                 let counted = matches!(client.demand, Demand::Permits { .. });
                 if one_try && counted && self.disk.locked(opener) > 0 {
-                    self.sightings.saw("a try gives permits back");
+                    self.trace.saw("a try gives permits back");
                 }
                 Stage::Over
             }
@@ -187,7 +187,7 @@ impl World<'_> {
         }
         if holders.len() > 1 {
             let shared = holders[0].1 == Demand::Shared;
-            self.sightings.saw(if shared { "readers share" } else { "permits are out" });
+            self.trace.saw(if shared { "readers share" } else { "permits are out" });
         }
     }
 

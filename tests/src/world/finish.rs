@@ -38,13 +38,13 @@ impl World<'_> {
         let outcome = self.disk.execute(opener, command);
         if let Ok(reply) = &outcome {
             if matches!((command, reply), (Command::Verify(_), Reply::Replaced)) {
-                self.sightings.saw("a replaced file was opened");
+                self.trace.saw("a replaced file was opened");
             }
             if matches!((command, reply), (Command::TryLock(File::Gate, _), Reply::Busy)) {
-                self.sightings.saw("a contended gate");
+                self.trace.saw("a contended gate");
             }
             if *reply == Reply::NoDirectory {
-                self.sightings.saw("a missing directory");
+                self.trace.saw("a missing directory");
             }
         }
         outcome
@@ -52,7 +52,7 @@ impl World<'_> {
 
     /// A close always closes, whatever it answers.
     fn fail(&mut self, opener: Opener, command: &Command) -> Result<Reply, Fault> {
-        self.sightings.saw("a fault");
+        self.trace.saw("a fault");
         let slot = self.slot(opener.process);
         if let Some(client) = self.processes[slot].hub.attachment(opener.lock) {
             client.unlucky = true;
@@ -63,7 +63,7 @@ impl World<'_> {
             1 if !closes => {
                 if let Command::Write(file, bytes) = command {
                     self.disk.tear(opener, *file, bytes);
-                    self.sightings.saw("a torn record");
+                    self.trace.saw("a torn record");
                 }
                 Err(Fault::refused("no space left"))
             }
@@ -83,7 +83,7 @@ impl World<'_> {
         let hub = &mut self.processes[slot].hub;
         let late = hub.attachment(opener.lock).is_some_and(|client| client.released);
         if late && matches!((&command, &outcome), (Command::Enter { .. }, Ok(Reply::Done))) {
-            self.sightings.saw("a late grant is given back");
+            self.trace.saw("a late grant is given back");
         }
         self.trace.note(|| format!("{opener:?} hears of {command:?}"));
         hub.handle_reply(opener.lock, id, outcome, self.now);

@@ -1,0 +1,127 @@
+//! The worlds.
+
+use super::Machine;
+use crate::{memory_world, postgres_world, quorum_world, server_world, world};
+
+/// Every machine, in the world that its locks must survive.
+#[must_use]
+pub fn machines() -> &'static [Machine] {
+    MACHINES
+}
+
+const MACHINES: &[Machine] = &[
+    Machine {
+        name: "memory",
+        about: "acquisitions on one lock table",
+        simulation: |entropy, trace| {
+            memory_world::run(memory_world::Driver::Honest, entropy, trace);
+        },
+        rare_states: &[
+            "a cancel in the queue",
+            "a late grant is given back",
+            "a lease ran out",
+            "a lock was revoked",
+            "a lock was shared",
+        ],
+    },
+    Machine {
+        name: "file",
+        about: "processes that lock files of one directory, and are killed",
+        simulation: |entropy, trace| world::run(world::Setting::mild(), entropy, trace),
+        rare_states: &[
+            "a cancel in the queue",
+            "a contended gate",
+            "a late grant is given back",
+            "a missing directory",
+            "a replaced file was opened",
+            "a try gives permits back",
+            "permits are out",
+            "readers share",
+            "somebody waits for a killed process",
+        ],
+    },
+    Machine {
+        name: "file-harsh",
+        about: "the same, while strangers delete files and system calls fail",
+        simulation: |entropy, trace| world::run(world::Setting::harsh(), entropy, trace),
+        rare_states: &["a fault", "a held file was replaced", "a torn record"],
+    },
+    Machine {
+        name: "redis",
+        about: "clients of one Redis server that keeps what it was told",
+        simulation: |entropy, trace| {
+            server_world::run(server_world::Setting::Faithful, entropy, trace);
+        },
+        rare_states: &[
+            "a client crashed",
+            "a lease ran out",
+            "a lock was acquired",
+            "a lock was passed on within its process",
+            "a request arrived after its connection was gone",
+            "a warning",
+            "readers share",
+            "whoever waits for ever is served",
+        ],
+    },
+    Machine {
+        name: "redis-forgetful",
+        about: "clients of one Redis server that starts anew with old data or none",
+        simulation: |entropy, trace| {
+            server_world::run(server_world::Setting::Forgetful, entropy, trace);
+        },
+        rare_states: &["a lock was revoked", "the server forgot"],
+    },
+    Machine {
+        name: "redlock",
+        about: "clients of three or five Redis servers that vote",
+        simulation: |entropy, trace| {
+            quorum_world::run(quorum_world::Setting::Faithful, entropy, trace);
+        },
+        rare_states: &[
+            "a client crashed",
+            "a lease ran out",
+            "a lock was acquired",
+            "a lock was prolonged",
+            "a request arrived after its connection was gone",
+            "a waiter was nudged",
+            "a warning",
+            "a yes at another ballot",
+            "permits are out",
+            "readers share",
+            "whoever waits for ever is served",
+        ],
+    },
+    Machine {
+        name: "redlock-forgetful",
+        about: "the same, and one of the servers may forget everything, once",
+        simulation: |entropy, trace| {
+            quorum_world::run(quorum_world::Setting::Forgetful, entropy, trace);
+        },
+        rare_states: &["a server forgot", "table B, (c)"],
+    },
+    Machine {
+        name: "postgres",
+        about: "clients of one PostgreSQL server, through pools of sessions",
+        simulation: |entropy, trace| {
+            postgres_world::run(postgres_world::Flaw::None, entropy, trace);
+        },
+        rare_states: &[
+            "a backend was killed",
+            "a cancel found nothing to cancel",
+            "a cancel was lost",
+            "a client crashed",
+            "a connection broke",
+            "a failure",
+            "a grant met a cancel",
+            "a grant met a time-out",
+            "a lock closed in doubt",
+            "a lock was acquired",
+            "a lock was lost",
+            "a lock was passed on within its process",
+            "a time-out",
+            "readers share",
+            "the server stopped",
+            "whoever waits for ever is served",
+        ],
+    },
+];
