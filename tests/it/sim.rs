@@ -37,7 +37,7 @@ fn equal_schedules_lead_to_equal_runs() {
 }
 
 fn prove(name: &str, seeds: u64) {
-    let machine = machine(name).unwrap();
+    let machine = machine(name).expect("it is in the table");
     let mut trace = Trace::silent();
     for seed in 0..seeds {
         if let Some(violated) = violation(&schedule(seed), machine.simulation, &mut trace) {

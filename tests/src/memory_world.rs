@@ -10,7 +10,7 @@ use lock_proto::{
 
 use crate::check::{Checkable as _, Stage};
 use crate::entropy::Entropy;
-use crate::trace::Trace;
+use crate::trace::{Happening, Trace};
 
 const LOCKS: usize = 12;
 /// No run needs more rounds to come to rest.
@@ -102,16 +102,25 @@ impl<'a> World<'a> {
             20..=24 => self.start(),
             25..=27 => self.on_any_lock(Self::release),
             28 => self.on_any_lock(|world, lock| {
+                world.trace.event();
                 world.hub.extend(lock, Duration::from_millis(400), world.now);
             }),
-            29 => self.on_any_lock(|world, lock| world.hub.nudge(lock, world.now)),
+            29 => self.on_any_lock(|world, lock| {
+                world.trace.event();
+                world.hub.nudge(lock, world.now);
+            }),
             30 => self.revoke(),
             _ => {
                 let delay = Duration::from_millis(40) * u32::from(self.entropy.pick(2) == 0);
-                self.trace.note(|| format!("the table answers after {delay:?}"));
+                let at = self.since_the_beginning();
+                self.trace.fault(at, || format!("the table answers after {delay:?}"));
                 self.table.delay_requests(delay);
             }
         }
+    }
+
+    fn since_the_beginning(&self) -> Duration {
+        self.now.since(Instant::ZERO)
     }
 
     fn start(&mut self) {
@@ -143,6 +152,9 @@ impl<'a> World<'a> {
         };
         let lock = self.hub.start(machine.expect("sensible options"), client, self.now);
         self.trace.note(|| format!("{lock:?} wants {demand:?}, {options:?}"));
+        let at = self.since_the_beginning();
+        let side = demand.into();
+        self.trace.happened(at, || Happening::Asked { client: 0, lock, name: "orders", side });
     }
 
     fn deliver_any(&mut self) {
@@ -154,6 +166,7 @@ impl<'a> World<'a> {
 
     fn deliver(&mut self, chosen: usize) {
         let (lock, id, reply) = self.answers.remove(chosen);
+        self.trace.event();
         self.trace.note(|| format!("{lock:?} hears {reply:?}"));
         self.unanswered.remove(&(lock, id));
         let late = self.hub.attachment(lock).is_some_and(|client| client.released);
@@ -168,6 +181,7 @@ impl<'a> World<'a> {
             return;
         };
         self.trace.note(|| format!("{lock:?} is told: {reason:?}"));
+        self.trace.event();
         if self.driver == Driver::Honest {
             self.hub.disconnect(lock, reason, self.now);
         }
@@ -175,12 +189,15 @@ impl<'a> World<'a> {
 
     fn revoke(&mut self) {
         let revoked = self.table.revoke(&name(), &LossReason::Revoked, self.now);
-        self.trace.note(|| format!("{revoked} locks are revoked"));
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("{revoked} locks are revoked"));
         self.collect();
     }
 
     fn release(&mut self, lock: LockId) {
         self.trace.note(|| format!("release of {lock:?}"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::LetGo { client: 0, lock });
         if let Some(client) = self.hub.attachment(lock) {
             client.released = true;
             if client.stage == Stage::Waiting {
@@ -207,12 +224,15 @@ impl<'a> World<'a> {
         self.now = self.now.max(next);
         let now = self.now;
         self.trace.note(|| format!("{now:?}"));
+        self.trace.event();
         let table_first = self.entropy.pick(2) == 0;
         if table_first {
             self.table.handle_timeout(now);
         }
         if self.driver == Driver::Honest {
-            while self.hub.poll_due(now).is_some() {}
+            while self.hub.poll_due(now).is_some() {
+                self.trace.event();
+            }
             let after = self.hub.poll_timeout();
             assert!(after.is_none_or(|after| after > now), "M2: {after:?} is not after {now:?}");
             self.listen();
@@ -245,18 +265,25 @@ impl<'a> World<'a> {
         for lock in self.hub.locks().collect::<Vec<_>>() {
             while let Some(event) = self.hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} [{event:?}]"));
+                let at = self.since_the_beginning();
+                self.trace.told(at, 0, lock, &event);
                 self.hear(lock, &event);
             }
             while let Some(request) = self.hub.poll_request(lock) {
                 self.trace.note(|| format!("    {lock:?} asks {:?}", request.command));
                 let client = self.hub.attachment(lock).expect("it just asked");
-                assert!(!client.released || !MemoryLock::takes(&request.command), "M6");
+                assert!(
+                    !client.released || !MemoryLock::takes(&request.command),
+                    "M6: {:?}",
+                    request.command
+                );
                 let id = request.id;
                 let cancel = MemoryLock::is_cancel(&request.command);
                 let mut others = self.unanswered.iter().filter(|((other, _), _)| *other == lock);
                 let busy = others.any(|(_, command)| !MemoryLock::is_cancel(command));
                 assert!(!busy || cancel, "M3: {:?}", request.command);
                 self.unanswered.insert((lock, id), request.command.clone());
+                self.trace.event();
                 let reply = self.table.execute(lock, request, self.now);
                 self.answers.extend(reply.map(|reply| (lock, id, reply)));
                 self.collect();
@@ -274,24 +301,28 @@ impl<'a> World<'a> {
             (Stage::Waiting, Event::Acquired { valid_until, fence }) => {
                 client.valid_until = *valid_until;
                 let taken = self.fences.insert(fence.expect("the table mints one"), lock);
-                assert!(taken.is_none(), "the fence {fence:?} was given twice");
+                assert!(taken.is_none(), "fence: {fence:?} is given twice");
                 Stage::Held
             }
             (Stage::Held, Event::Warned { .. }) => Stage::Held,
             (Stage::Held, Event::Extended { valid_until }) => {
                 let shortened = *valid_until < client.valid_until;
-                assert!(!shortened, "shortened from {:?} to {valid_until:?}", client.valid_until);
+                assert!(
+                    !shortened,
+                    "lease: shortened from {:?} to {valid_until:?}",
+                    client.valid_until
+                );
                 client.valid_until = *valid_until;
                 Stage::Held
             }
             (Stage::Held, Event::Lost(_)) => Stage::Over,
             (Stage::Waiting, Event::Failed(error)) => {
-                assert!(!client.waits_for_ever, "{lock:?} failed for no reason: {error}");
+                assert!(!client.waits_for_ever, "liveness: {lock:?} failed for no reason: {error}");
                 Stage::Over
             }
             (Stage::Waiting | Stage::Held | Stage::Over, Event::Closed { clean }) => {
-                assert!(client.released || client.stage == Stage::Over, "nobody let go");
-                assert!(clean, "nothing failed, and {lock:?} is not clean");
+                assert!(client.released || client.stage == Stage::Over, "M4: nobody let go");
+                assert!(clean, "M7: nothing failed, and {lock:?} is not clean");
                 Stage::Closed
             }
             (stage, event) => panic!("M4: {event:?} while {stage:?}"),
@@ -338,7 +369,7 @@ impl<'a> World<'a> {
             self.listen();
             if self.hub.locks().next().is_none() {
                 let left = self.table.list(self.now);
-                assert!(left.is_empty(), "all is closed, and the table knows of {left:?}");
+                assert!(left.is_empty(), "leak: all is closed, and the table knows of {left:?}");
                 return;
             }
             if !self.answers.is_empty() {

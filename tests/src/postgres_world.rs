@@ -17,13 +17,14 @@ use std::time::Duration;
 use lock_proto::postgres::{
     AdvisoryKey, AdvisoryLock, Mode, PermitKeys, PermitLock, PoolLimits, PostgresLock,
 };
+use lock_proto::redis::Side;
 use lock_proto::{AcquireOptions, Hub, Instant, LockId, LockName, Renewal, Seed};
 
 use self::client::{Belief, Client};
 use self::server::{CancelFlight, Wire, WireId};
 use crate::advisory_model::Server;
 use crate::entropy::Entropy;
-use crate::trace::Trace;
+use crate::trace::{Happening, Trace};
 
 const LOCKS: usize = 12;
 /// How many permits a semaphore of this world has.
@@ -57,6 +58,21 @@ pub enum Flaw {
 enum Want {
     Lock(AdvisoryKey, Mode),
     Permits(u32),
+}
+
+impl Want {
+    /// The name of the lock, and how much of it.
+    fn named(self) -> (&'static str, Side) {
+        match self {
+            Self::Lock(key, mode) => {
+                let first = key == AdvisoryKey::from_name("orders");
+                let alone = mode == Mode::Exclusive;
+                let side = if alone { Side::Exclusive } else { Side::Shared };
+                (if first { "orders" } else { "invoices" }, side)
+            }
+            Self::Permits(count) => ("seats", Side::Permits { count, limit: LIMIT }),
+        }
+    }
 }
 
 /// The state of one run.
@@ -140,6 +156,10 @@ impl<'a> World<'a> {
         }
     }
 
+    fn since_the_beginning(&self) -> Duration {
+        Duration::from_micros(self.now)
+    }
+
     fn instant(&self) -> Instant {
         Instant::from_nanos(self.now * 1_000)
     }
@@ -211,6 +231,8 @@ impl<'a> World<'a> {
         let belief = Belief::new(want, process.office.sessions.seat(), timeout.is_none());
         let lock = process.hub.start(machine, belief, now);
         self.trace.note(|| format!("client {client} wants {want:?} as {lock:?}, {timeout:?}"));
+        let (at, (name, side)) = (self.since_the_beginning(), want.named());
+        self.trace.happened(at, || Happening::Asked { client, lock, name, side });
         self.settle(client);
     }
 
@@ -242,6 +264,7 @@ impl<'a> World<'a> {
     fn pass_until(&mut self, then: u64) {
         self.now = self.now.max(then);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
+        self.trace.event();
         let now = self.instant();
         for client in 0..self.clients.len() {
             // A client that sleeps on is one that a busy machine does not let run.
@@ -249,7 +272,9 @@ impl<'a> World<'a> {
                 continue;
             }
             self.clients[client].office.upkeep(now);
-            while self.clients[client].hub.poll_due(now).is_some() {}
+            while self.clients[client].hub.poll_due(now).is_some() {
+                self.trace.event();
+            }
             let next = self.clients[client].hub.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
             self.settle(client);
@@ -270,7 +295,9 @@ impl<'a> World<'a> {
         let lock = locks[self.entropy.pick(locks.len())];
         self.trace.note(|| format!("{word} {lock:?} of {client}"));
         if word == "release" {
-            self.clients[client].let_go(lock);
+            self.let_go(client, lock);
+        } else {
+            self.trace.event();
         }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
@@ -282,7 +309,8 @@ impl<'a> World<'a> {
         let living: Vec<WireId> = living.map(|(id, _)| *id).collect();
         if !living.is_empty() {
             let id = living[self.entropy.pick(living.len())];
-            self.trace.note(|| format!("wire {id}: its backend is killed"));
+            let at = self.since_the_beginning();
+            self.trace.fault(at, || format!("the backend of wire {id} is killed"));
             self.trace.saw("a backend was killed");
             self.end_backend(id);
         }
@@ -295,6 +323,8 @@ impl<'a> World<'a> {
         if !busy.is_empty() {
             let id = busy[self.entropy.pick(busy.len())];
             self.meddled = true;
+            let at = self.since_the_beginning();
+            self.trace.fault(at, || format!("an administrator cancels wire {id}"));
             self.cancel(id);
         }
     }
@@ -302,6 +332,8 @@ impl<'a> World<'a> {
     fn crash(&mut self) {
         let client = self.entropy.pick(self.clients.len());
         self.trace.note(|| format!("client {client} crashes"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Crashed { client });
         self.trace.saw("a client crashed");
         for wire in self.wires.values_mut() {
             if wire.owner.is_some_and(|(owner, _)| owner == client) {
@@ -316,10 +348,11 @@ impl<'a> World<'a> {
     /// Nobody is connected any more, and for a while nobody can be.
     fn restart(&mut self) {
         self.up = !self.up;
+        let at = self.since_the_beginning();
         if self.up {
-            return self.trace.note(|| "the server starts".into());
+            return self.trace.fault(at, || "the server starts".into());
         }
-        self.trace.note(|| "the server stops".into());
+        self.trace.fault(at, || "the server stops".into());
         self.trace.saw("the server stopped");
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
             self.end_backend(id);

@@ -16,7 +16,7 @@ use lock_proto::{
 use self::client::{Belief, Client, State};
 use self::servers::{Flight, Server};
 use crate::entropy::Entropy;
-use crate::trace::Trace;
+use crate::trace::{Happening, Trace};
 
 const CLIENTS: usize = 3;
 const LOCKS: usize = 12;
@@ -194,11 +194,17 @@ impl<'a> World<'a> {
             4 | 5 => {
                 let down = !self.servers[server].is_down;
                 self.servers[server].is_down = down;
-                self.trace.note(|| format!("server {server} is down: {down}"));
+                let at = self.since_the_beginning();
+                let word = if down { "goes down" } else { "is up again" };
+                self.trace.fault(at, || format!("server {server} {word}"));
             }
             _ if self.setting == Setting::Forgetful && !self.forgotten => self.forget(server),
             _ => {}
         }
+    }
+
+    fn since_the_beginning(&self) -> Duration {
+        Duration::from_micros(self.now)
     }
 
     fn start(&mut self, client: usize) {
@@ -238,6 +244,8 @@ impl<'a> World<'a> {
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
         });
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Asked { client, lock, name: "orders", side });
         self.settle(client);
     }
 
@@ -246,6 +254,7 @@ impl<'a> World<'a> {
         let link = &mut self.clients[client].links[server];
         let Some((lock, id, answer)) = link.answers.pop_front() else { return };
         self.trace.note(|| format!("{lock:?} of {client} hears of {server}: {answer:?}"));
+        self.trace.event();
         self.clients[client].hub.handle_reply(lock, id, answer, now);
         self.settle(client);
     }
@@ -259,7 +268,8 @@ impl<'a> World<'a> {
             0 => self.messages[chosen].clone(),
             1 => {
                 self.messages.swap_remove(chosen);
-                return self.trace.note(|| "a message is lost".into());
+                let at = self.since_the_beginning();
+                return self.trace.fault(at, || "a message is lost".into());
             }
             _ => self.messages.swap_remove(chosen),
         };
@@ -271,6 +281,7 @@ impl<'a> World<'a> {
         let now = self.clients[client].local(self.now);
         let Some(lock) = self.clients[client].lock_of(token) else { return };
         self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
+        self.trace.event();
         self.trace.saw("a waiter was nudged");
         self.clients[client].hub.message(lock, message, now);
         self.settle(client);
@@ -290,6 +301,7 @@ impl<'a> World<'a> {
     fn pass_until(&mut self, then: u64) {
         self.now = self.now.max(then);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
+        self.trace.event();
         self.forget_ghosts();
         for client in 0..CLIENTS {
             // A client that sleeps on is one that a busy machine does not let run.
@@ -297,7 +309,9 @@ impl<'a> World<'a> {
                 continue;
             }
             let now = self.clients[client].local(self.now);
-            while self.clients[client].hub.poll_due(now).is_some() {}
+            while self.clients[client].hub.poll_due(now).is_some() {
+                self.trace.event();
+            }
             let next = self.clients[client].hub.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
             self.settle(client);
@@ -318,6 +332,12 @@ impl<'a> World<'a> {
         let lock = locks[self.entropy.pick(locks.len())];
         self.trace.note(|| format!("{word} {lock:?} of {client}"));
         if word == "release" {
+            let at = self.since_the_beginning();
+            self.trace.happened(at, || Happening::LetGo { client, lock });
+        } else {
+            self.trace.event();
+        }
+        if word == "release" {
             self.note_end(client, lock, true);
         }
         act(&mut self.clients[client].hub, lock, now);
@@ -326,7 +346,8 @@ impl<'a> World<'a> {
 
     /// A connection breaks: what was sent may still arrive, and nothing more is heard.
     fn cut(&mut self, client: usize, server: usize) {
-        self.trace.note(|| format!("the connection of {client} to {server} breaks"));
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("client {client} is cut off from server {server}"));
         let now = self.clients[client].local(self.now);
         let link = &mut self.clients[client].links[server];
         let sent: Vec<Flight> = link.sent.drain(..).collect();
@@ -334,6 +355,7 @@ impl<'a> World<'a> {
         let lost = sent.iter().map(|flight| (flight.lock, flight.id));
         for (lock, id) in heard.into_iter().chain(lost) {
             let fault = Err(Fault::unknown("the connection broke"));
+            self.trace.event();
             self.clients[client].hub.handle_reply(lock, id, fault, now);
         }
         self.ghosts.extend(sent);
@@ -342,6 +364,8 @@ impl<'a> World<'a> {
 
     fn crash(&mut self, client: usize) {
         self.trace.note(|| format!("client {client} crashes"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Crashed { client });
         self.trace.saw("a client crashed");
         for link in &mut self.clients[client].links {
             self.ghosts.extend(link.sent.drain(..));

@@ -15,7 +15,7 @@ use lock_proto::{
 use self::client::{Belief, Client, Flight, State};
 use crate::entropy::Entropy;
 use crate::redis_model::{Draw, Snapshot, Store};
-use crate::trace::Trace;
+use crate::trace::{Happening, Trace};
 
 const CLIENTS: usize = 3;
 const LOCKS: usize = 12;
@@ -142,7 +142,8 @@ impl<'a> World<'a> {
         match self.entropy.pick(8) {
             0 => {
                 self.store.delete(self.keys.fence());
-                self.trace.note(|| "the counter is evicted".into());
+                let at = self.since_the_beginning();
+                self.trace.fault(at, || "the counter is evicted".into());
             }
             1 => self.on_any_lock(client, "extend", |hub, lock, now| {
                 hub.extend(lock, Duration::from_millis(700), now);
@@ -160,6 +161,10 @@ impl<'a> World<'a> {
 
     fn forgets(&self) -> bool {
         matches!(self.setting, Setting::Forgetful | Setting::Incrementing)
+    }
+
+    fn since_the_beginning(&self) -> Duration {
+        Duration::from_micros(self.now)
     }
 
     fn start(&mut self, client: usize) {
@@ -193,6 +198,8 @@ impl<'a> World<'a> {
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
         });
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Asked { client, lock, name: "orders", side });
         self.settle(client);
     }
 
@@ -208,6 +215,7 @@ impl<'a> World<'a> {
     fn execute(&mut self, flight: &Flight) -> Result<[i64; 3], String> {
         // Nothing is done in no time.
         self.now += 1;
+        self.trace.event();
         self.store.set_clock(EPOCH + self.now);
         let client = &mut self.clients[flight.client];
         let reply = if let Verb::Take { .. } = flight.command.verb {
@@ -231,6 +239,7 @@ impl<'a> World<'a> {
         let now = self.clients[client].local(self.now);
         let Some((lock, id, answer)) = self.clients[client].answers.pop_front() else { return };
         self.trace.note(|| format!("{lock:?} of {client} hears {answer:?}"));
+        self.trace.event();
         self.clients[client].hub.handle_reply(lock, id, answer, now);
         self.settle(client);
     }
@@ -244,7 +253,8 @@ impl<'a> World<'a> {
             0 => self.messages[chosen].clone(),
             1 => {
                 self.messages.swap_remove(chosen);
-                return self.trace.note(|| "a message is lost".into());
+                let at = self.since_the_beginning();
+                return self.trace.fault(at, || "a message is lost".into());
             }
             _ => self.messages.swap_remove(chosen),
         };
@@ -256,6 +266,7 @@ impl<'a> World<'a> {
         let now = self.clients[client].local(self.now);
         let Some(lock) = self.clients[client].lock_of(token) else { return };
         self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
+        self.trace.event();
         self.clients[client].hub.message(lock, message, now);
         self.settle(client);
     }
@@ -276,13 +287,16 @@ impl<'a> World<'a> {
         self.now = self.now.max(then);
         self.store.set_clock(EPOCH + self.now);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
+        self.trace.event();
         for client in 0..CLIENTS {
             // A client that sleeps on is one that a busy machine does not let run.
             if self.entropy.happens(64) {
                 continue;
             }
             let now = self.clients[client].local(self.now);
-            while self.clients[client].hub.poll_due(now).is_some() {}
+            while self.clients[client].hub.poll_due(now).is_some() {
+                self.trace.event();
+            }
             let next = self.clients[client].hub.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
             self.settle(client);
@@ -302,6 +316,12 @@ impl<'a> World<'a> {
         }
         let lock = locks[self.entropy.pick(locks.len())];
         self.trace.note(|| format!("{word} {lock:?} of {client}"));
+        if word == "release" {
+            let at = self.since_the_beginning();
+            self.trace.happened(at, || Happening::LetGo { client, lock });
+        } else {
+            self.trace.event();
+        }
         self.note_end(client, lock, word == "release");
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
@@ -309,7 +329,8 @@ impl<'a> World<'a> {
 
     /// A connection breaks: what was sent may still arrive, and nothing more is heard.
     fn cut(&mut self, client: usize) {
-        self.trace.note(|| format!("the connection of {client} breaks"));
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("client {client} is cut off"));
         let now = self.clients[client].local(self.now);
         let sent: Vec<Flight> = self.clients[client].sent.drain(..).collect();
         let heard: Vec<_> = self.clients[client].answers.drain(..).collect();
@@ -317,6 +338,7 @@ impl<'a> World<'a> {
         let lost = heard.iter().map(|(lock, id, _)| (*lock, *id));
         for (lock, id) in lost.chain(sent.iter().map(|flight| (flight.lock, flight.id))) {
             let fault = Err(Fault::unknown("the connection broke"));
+            self.trace.event();
             self.clients[client].hub.handle_reply(lock, id, fault, now);
         }
         self.ghosts.extend(sent);
@@ -335,6 +357,8 @@ impl<'a> World<'a> {
 
     fn crash(&mut self, client: usize) {
         self.trace.note(|| format!("client {client} crashes"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Crashed { client });
         self.trace.saw("a client crashed");
         let sent = self.clients[client].sent.drain(..);
         self.ghosts.extend(sent);
@@ -347,7 +371,8 @@ impl<'a> World<'a> {
 
     /// The server starts anew with what was on its disk, and nobody is connected.
     fn restart(&mut self) {
-        self.trace.note(|| "the server restarts".into());
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || "the server starts anew".into());
         self.trace.saw("the server forgot");
         let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
         self.store.restart_with(disk);
@@ -363,7 +388,8 @@ impl<'a> World<'a> {
         let counted = matches!(self.sides[0], Side::Permits { .. });
         if !counted && self.store.foreign_set_nx(self.keys.lock(), "somebody", 900) {
             self.stranger = Some(self.now + 900_000);
-            self.trace.note(|| "a stranger takes the lock".into());
+            let at = self.since_the_beginning();
+            self.trace.fault(at, || "a stranger takes the lock".into());
         }
     }
 

@@ -1,6 +1,10 @@
 //! What happened in a run.
 
 use std::fmt::Debug;
+use std::time::Duration;
+
+use lock_proto::redis::Side;
+use lock_proto::{Event, LockId};
 
 use crate::sightings::Sightings;
 
@@ -10,8 +14,65 @@ use crate::sightings::Sightings;
 pub struct Trace {
     events: u64,
     sightings: Sightings,
-    /// `None` if nobody reads them.
-    steps: Option<Vec<String>>,
+    /// `None` if nobody reads it.
+    story: Option<Story>,
+}
+
+/// What is kept of a run that somebody reads.
+#[derive(Debug, Default)]
+struct Story {
+    steps: Vec<String>,
+    moments: Vec<Moment>,
+}
+
+/// When something happened, from the beginning of the run, and what.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Moment {
+    /// By everybody's clock.
+    pub at: Duration,
+    /// To whom, and what.
+    pub happening: Happening,
+}
+
+/// What a picture of a run shows.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a picture shows all of them")]
+pub enum Happening {
+    /// A client asks for a lock.
+    Asked {
+        /// Which client.
+        client: usize,
+        /// The number of its acquisition; those of a client that crashed are used again.
+        lock: LockId,
+        /// The name of the lock.
+        name: &'static str,
+        /// How much of it.
+        side: Side,
+    },
+    /// A lock says something to its caller.
+    Told {
+        /// Which client.
+        client: usize,
+        /// The number of its acquisition.
+        lock: LockId,
+        /// What it says.
+        event: Event,
+    },
+    /// A caller lets go.
+    LetGo {
+        /// Which client.
+        client: usize,
+        /// The number of its acquisition.
+        lock: LockId,
+    },
+    /// A client crashes, and all its locks with it.
+    Crashed {
+        /// Which client.
+        client: usize,
+    },
+    /// Something goes wrong.
+    Fault(String),
 }
 
 /// Enough to see what led to a failure.
@@ -21,7 +82,7 @@ impl Trace {
     /// One that keeps no steps, which are dear.
     #[must_use]
     pub fn silent() -> Self {
-        Self { events: 0, sightings: Sightings::default(), steps: None }
+        Self { events: 0, sightings: Sightings::default(), story: None }
     }
 
     /// Counts one event: see [`crate::simulate`] for what is one.
@@ -36,9 +97,30 @@ impl Trace {
 
     /// Records one step.
     pub fn note(&mut self, step: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(step());
+        if let Some(story) = &mut self.story {
+            story.steps.push(step());
         }
+    }
+
+    /// Counts an event that a picture shows.
+    pub fn happened(&mut self, at: Duration, happening: impl FnOnce() -> Happening) {
+        self.event();
+        self.show(at, happening);
+    }
+
+    /// Counts something that goes wrong, and records it.
+    pub fn fault(&mut self, at: Duration, fault: impl FnOnce() -> String) {
+        self.event();
+        if let Some(story) = &mut self.story {
+            let fault = fault();
+            story.steps.push(fault.clone());
+            story.moments.push(Moment { at, happening: Happening::Fault(fault) });
+        }
+    }
+
+    /// Records what a lock says. That is no event, but what follows from one.
+    pub fn told(&mut self, at: Duration, client: usize, lock: LockId, event: &Event) {
+        self.show(at, || Happening::Told { client, lock, event: event.clone() });
     }
 
     /// How many events there were.
@@ -56,7 +138,19 @@ impl Trace {
     /// All steps; none of a silent one.
     #[must_use]
     pub fn steps(&self) -> &[String] {
-        self.steps.as_deref().unwrap_or_default()
+        self.story.as_ref().map(|story| &story.steps[..]).unwrap_or_default()
+    }
+
+    /// What a picture shows, in its order; nothing of a silent one.
+    #[must_use]
+    pub fn moments(&self) -> &[Moment] {
+        self.story.as_ref().map(|story| &story.moments[..]).unwrap_or_default()
+    }
+
+    fn show(&mut self, at: Duration, happening: impl FnOnce() -> Happening) {
+        if let Some(story) = &mut self.story {
+            story.moments.push(Moment { at, happening: happening() });
+        }
     }
 }
 
@@ -64,7 +158,7 @@ impl Trace {
 impl Default for Trace {
     fn default() -> Self {
         let mut trace = Self::silent();
-        trace.steps = Some(Vec::new());
+        trace.story = Some(Story::default());
         trace
     }
 }

@@ -15,7 +15,7 @@ use lock_proto::{
 use self::client::Client;
 use crate::entropy::Entropy;
 use crate::service::disk::{Disk, Lie, Opener};
-use crate::trace::Trace;
+use crate::trace::{Happening, Trace};
 
 /// More would make the schedule long without making it richer.
 const PROCESSES: usize = 3;
@@ -148,23 +148,27 @@ impl<'a> World<'a> {
 
     /// What nobody asked for.
     fn disturb(&mut self) {
+        let at = self.since_the_beginning();
         match self.entropy.pick(8) {
             0 => self.kill(),
             1 if self.setting.strangers => {
                 let files = [File::Lock, File::Gate, File::Permit(0), File::Permit(1)];
                 let file = files[self.entropy.pick(files.len())];
                 let unlinked = self.disk.unlink(file);
-                self.trace.note(|| format!("a stranger deletes {file:?}: {unlinked}"));
+                self.trace.fault(at, || format!("a stranger deletes {file:?}: {unlinked}"));
             }
             2 if self.setting.strangers => {
                 self.disk.unlink_directory();
-                self.trace.note(|| "a stranger deletes the directory".into());
+                self.trace.fault(at, || "a stranger deletes the directory".into());
             }
-            3 => self.disk.set_clock(true, 1_000_000),
+            3 => {
+                self.disk.set_clock(true, 1_000_000);
+                self.trace.fault(at, || "the wall clock goes ahead".into());
+            }
             4 if self.setting.faults => {
                 self.disk.set_clock(false, 2_000_000);
                 self.clock_went_back = true;
-                self.trace.note(|| "the wall clock goes back".into());
+                self.trace.fault(at, || "the wall clock goes back".into());
             }
             5 => self.on_any_lock("disconnect", |hub, lock, now| {
                 hub.disconnect(lock, LossReason::Revoked, now);
@@ -201,6 +205,9 @@ impl<'a> World<'a> {
         let lock = process.hub.start(machine.expect("sensible options"), client, self.now);
         let number = process.number;
         self.trace.note(|| format!("process {number} wants {demand:?} as {lock:?}, {timeout:?}"));
+        let (at, client) = (self.since_the_beginning(), number as usize);
+        let side = demand.into();
+        self.trace.happened(at, || Happening::Asked { client, lock, name: "orders", side });
     }
 
     fn carry_out_any(&mut self) {
@@ -237,6 +244,7 @@ impl<'a> World<'a> {
         });
         if let Some(Flight { opener, command: Command::Close(file), announced, .. }) = closing {
             *announced = true;
+            self.trace.event();
             self.nudges.extend(self.disk.watchers(*opener, *file));
         }
     }
@@ -260,6 +268,7 @@ impl<'a> World<'a> {
         if !locks.is_empty() {
             let lock = locks[self.entropy.pick(locks.len())];
             self.trace.note(|| format!("{word} for {lock:?} of process slot {process}"));
+            self.trace.event();
             act(&mut self.processes[process].hub, lock, self.now);
         }
     }
@@ -268,6 +277,8 @@ impl<'a> World<'a> {
         let slot = self.entropy.pick(PROCESSES);
         let number = self.processes[slot].number;
         self.trace.note(|| format!("process {number} is killed"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Crashed { client: number as usize });
         let woken = self.disk.kill(number);
         if !woken.is_empty() {
             self.trace.saw("somebody waits for a killed process");
@@ -287,11 +298,18 @@ impl<'a> World<'a> {
         self.now = self.now.max(next);
         let now = self.now;
         self.trace.note(|| format!("{now:?}"));
+        self.trace.event();
         for process in &mut self.processes {
-            while process.hub.poll_due(now).is_some() {}
+            while process.hub.poll_due(now).is_some() {
+                self.trace.event();
+            }
             let after = process.hub.poll_timeout();
             assert!(after.is_none_or(|after| after > now), "M2: {after:?} is not after {now:?}");
         }
+    }
+
+    fn since_the_beginning(&self) -> Duration {
+        self.now.since(Instant::ZERO)
     }
 
     fn slot(&self, number: u32) -> usize {

@@ -5,6 +5,7 @@ use lock_proto::{Event, Hub, LockError, LockId, LossReason, Succession};
 
 use super::office::Office;
 use super::{Flaw, Want, World};
+use crate::trace::Happening;
 
 /// One incarnation of a client.
 #[derive(Debug)]
@@ -55,17 +56,19 @@ impl Client {
         }
         holds
     }
+}
 
+impl World<'_> {
     /// The caller wants a lock no more.
-    pub(super) fn let_go(&mut self, lock: LockId) {
-        if let Some(belief) = self.hub.attachment(lock) {
+    pub(super) fn let_go(&mut self, client: usize, lock: LockId) {
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::LetGo { client, lock });
+        if let Some(belief) = self.clients[client].hub.attachment(lock) {
             belief.state = State::Over;
             belief.let_go = true;
         }
     }
-}
 
-impl World<'_> {
     /// Tells a client's locks what there is to tell, and takes what they say.
     pub(super) fn settle(&mut self, client: usize) {
         let now = self.instant();
@@ -82,8 +85,10 @@ impl World<'_> {
                 self.trace.note(|| {
                     format!("{:?} of {client}: {:?} -> {reply:?}", origin.lock, origin.verb)
                 });
+                self.trace.event();
                 process.hub.handle_reply(origin.lock, origin.request, reply, now);
             } else if let Some(lock) = process.office.poll_loss() {
+                self.trace.event();
                 process.hub.disconnect(lock, LossReason::Disconnected, now);
             } else if !self.has_more(client) {
                 return;
@@ -103,6 +108,7 @@ impl World<'_> {
         loop {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} of {client}: [{event:?}]"));
+                self.trace.told(self.since_the_beginning(), client, lock, &event);
                 self.believe(client, lock, &event);
             }
             let process = &mut self.clients[client];
@@ -112,6 +118,7 @@ impl World<'_> {
             self.trace.note(|| format!("    {lock:?} of {client}: {verb:?}"));
             if let Some(reply) = process.office.carry_out(site, lock, request, now) {
                 self.trace.note(|| format!("    {lock:?} of {client}: {verb:?} -> {reply:?}"));
+                self.trace.event();
                 process.hub.handle_reply(lock, id, reply, now);
             }
         }

@@ -19,14 +19,14 @@ impl World<'_> {
         while self.move_any() {
             self.check();
         }
-        assert_eq!(self.server.rows(), [], "left behind: nobody wants it");
+        assert_eq!(self.server.rows(), [], "leak: nobody wants it");
         self.now += AFTERWARDS;
-        self.rounds("left behind: a session that nobody uses", |world| {
+        self.rounds("leak: a session that nobody uses", |world| {
             world.clients.iter().all(|client| client.office.sessions.ids().next().is_none())
         });
         while self.move_any() {}
         let lives = |wire: &&Wire| wire.backend.is_some();
-        assert_eq!(self.wires.values().filter(lives).count(), 0, "left behind: a session");
+        assert_eq!(self.wires.values().filter(lives).count(), 0, "leak: a session");
     }
 
     fn rounds(&mut self, what: &str, is_over: impl Fn(&Self) -> bool) {

@@ -105,6 +105,7 @@ impl World<'_> {
     pub(super) fn run_backend(&mut self, id: WireId) {
         // Nothing is done in no time.
         self.now += 1;
+        self.trace.event();
         let Some(wire) = self.wires.get_mut(&id) else { return };
         let Some(backend) = wire.backend else { return };
         match wire.running.take() {
@@ -298,6 +299,7 @@ impl World<'_> {
             wire.running = None;
             let id = *id;
             self.trace.note(|| format!("wire {id}: its wait expires"));
+            self.trace.event();
             self.reply(id, Ok(Reply::Expired));
         }
     }
@@ -314,6 +316,7 @@ impl World<'_> {
 
     /// Somebody cancels what a backend does; whether it did anything.
     pub(super) fn cancel(&mut self, id: WireId) -> bool {
+        self.trace.event();
         let Some(wire) = self.wires.get_mut(&id) else { return false };
         let Some(backend) = wire.backend else { return false };
         let granted = self.server.woken().any(|woken| woken == backend);

@@ -130,6 +130,7 @@ impl World<'_> {
             }
             Some(Said::Notice(gate)) => {
                 for lock in office.standing(session, gate) {
+                    self.trace.event();
                     self.clients[client].hub.nudge(lock, now);
                 }
             }
@@ -191,7 +192,8 @@ impl World<'_> {
     /// A cancel fails, as far as its client knows.
     pub(super) fn lose_a_cancel(&mut self) {
         let Some(flight) = self.cancels.iter().position(|flight| flight.awaited) else { return };
-        self.trace.note(|| "a cancel is lost".into());
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || "a cancel is lost".into());
         self.trace.saw("a cancel was lost");
         // It may still arrive.
         self.cancels[flight].awaited = false;
@@ -207,6 +209,8 @@ impl World<'_> {
         if !owned.is_empty() {
             let (client, session) = owned[self.entropy.pick(owned.len())];
             self.trace.saw("a connection broke");
+            let at = self.since_the_beginning();
+            self.trace.fault(at, || format!("client {client} loses a connection"));
             self.end_line(client, session, &Fault::unknown("the connection broke"));
         }
     }
@@ -292,7 +296,7 @@ impl World<'_> {
                 if belief.patient {
                     self.trace.saw("whoever waits for ever is served");
                 }
-                self.clients[client].let_go(lock);
+                self.let_go(client, lock);
                 let now = self.instant();
                 self.clients[client].hub.release(lock, now);
                 self.settle(client);

@@ -4,6 +4,7 @@ use lock_proto::LockId;
 
 use super::client::State;
 use super::{CLIENTS, World};
+use crate::trace::Happening;
 
 /// More rounds than any waiter needs.
 const ROUNDS: usize = 4_000;
@@ -60,6 +61,8 @@ impl World<'_> {
                     self.trace.saw("whoever waits for ever is served");
                 }
                 self.note_end(client, lock, true);
+                let at = self.since_the_beginning();
+                self.trace.happened(at, || Happening::LetGo { client, lock });
                 self.clients[client].hub.release(lock, now);
                 self.settle(client);
             }
@@ -71,7 +74,10 @@ impl World<'_> {
         for server in &mut self.servers {
             server.set_clock(self.now);
             let left: Vec<_> = server.store.dump().into_iter().map(|(key, ..)| key).collect();
-            assert!(left.iter().all(|key| key.ends_with(":fence")), "left behind: {left:?}");
+            assert!(
+                left.iter().all(|key| key.ends_with(":fence")),
+                "leak: {left:?} is left behind"
+            );
         }
     }
 }

@@ -68,6 +68,7 @@ impl World<'_> {
         let is_down = self.servers[server].is_down;
         let Some(flight) = self.clients[client].links[server].sent.pop_front() else { return };
         let answer = if is_down {
+            self.trace.event();
             Err(Fault::not_sent("the server is down"))
         } else {
             self.execute(&flight).map_err(Fault::refused)
@@ -99,7 +100,8 @@ impl World<'_> {
 
     /// A server starts anew with nothing.
     pub(super) fn forget(&mut self, server: usize) {
-        self.trace.note(|| format!("server {server} forgets everything"));
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("server {server} forgets everything"));
         self.trace.saw("a server forgot");
         self.forgotten = true;
         self.servers[server].store.flush();
@@ -113,6 +115,7 @@ impl World<'_> {
     fn execute(&mut self, flight: &Flight) -> Result<[i64; 3], String> {
         // Nothing is done in no time.
         self.now += 1;
+        self.trace.event();
         let mut command = flight.command.clone();
         self.servers[command.server].set_clock(self.now);
         self.break_rule(&mut command);

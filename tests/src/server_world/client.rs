@@ -108,6 +108,7 @@ impl World<'_> {
         for lock in locks {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} of {client}: [{event:?}]"));
+                self.trace.told(self.since_the_beginning(), client, lock, &event);
                 self.believe(client, lock, &event);
             }
             let process = &mut self.clients[client];

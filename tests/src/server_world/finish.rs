@@ -4,6 +4,7 @@ use lock_proto::LockId;
 
 use super::client::State;
 use super::{CLIENTS, World};
+use crate::trace::Happening;
 
 /// More rounds than any waiter needs.
 const ROUNDS: usize = 4_000;
@@ -57,6 +58,8 @@ impl World<'_> {
                     self.trace.saw("whoever waits for ever is served");
                 }
                 self.note_end(client, lock, true);
+                let at = self.since_the_beginning();
+                self.trace.happened(at, || Happening::LetGo { client, lock });
                 self.clients[client].hub.release(lock, now);
                 self.settle(client);
             }
@@ -68,6 +71,6 @@ impl World<'_> {
         self.store.set_clock(super::EPOCH + self.now);
         let left: Vec<_> = self.store.dump().into_iter().map(|(key, ..)| key).collect();
         let fence = self.keys.fence();
-        assert!(left.iter().all(|key| **key == *fence), "left behind: {left:?}");
+        assert!(left.iter().all(|key| **key == *fence), "leak: {left:?} is left behind");
     }
 }

@@ -8,6 +8,7 @@ use lock_proto::{Demand, Event, LockId, LossReason, Request, RequestId, memory};
 use super::{Flight, World, name};
 use crate::check::{Checkable as _, Stage};
 use crate::service::disk::Opener;
+use crate::trace::Happening;
 
 /// The caller of one lock.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ impl World<'_> {
             self.trace.saw("a cancel in the queue");
         }
         self.trace.note(|| format!("release of {opener:?}"));
+        let (at, client) = (self.since_the_beginning(), opener.process as usize);
+        self.trace.happened(at, || Happening::LetGo { client, lock });
         self.processes[slot].hub.release(lock, self.now);
     }
 
@@ -58,6 +61,7 @@ impl World<'_> {
         let opener = Opener { process: self.processes[slot].number, lock };
         while let Some(event) = self.processes[slot].hub.poll_event(lock) {
             self.trace.note(|| format!("    {opener:?} [{event:?}]"));
+            self.trace.told(self.since_the_beginning(), opener.process as usize, lock, &event);
             self.hear(slot, opener, &event);
         }
         while let Some(request) = self.processes[slot].hub.poll_request(lock) {
@@ -102,6 +106,7 @@ impl World<'_> {
     fn ask_queue(&mut self, slot: usize, opener: Opener, request: Request<memory::Command>) {
         let id = request.id;
         let table = &mut self.processes[slot].table;
+        self.trace.event();
         let reply = table.execute(opener.lock, request, self.now);
         let mut replies: Vec<(LockId, RequestId, memory::Reply)> =
             reply.map(|reply| (opener.lock, id, reply)).into_iter().collect();
@@ -136,7 +141,7 @@ impl World<'_> {
             }
             (Stage::Waiting, Event::Failed(error)) => {
                 let may_fail = client.timeout.is_some() || client.unlucky || client.released;
-                assert!(may_fail, "{opener:?} failed for no reason: {error}");
+                assert!(may_fail, "liveness: {opener:?} failed for no reason: {error}");
                 let one_try = client.timeout == Some(Duration::ZERO) && error.is_timeout();
                 let counted = matches!(client.demand, Demand::Permits { .. });
                 if one_try && counted && self.disk.locked(opener) > 0 {
@@ -145,7 +150,7 @@ impl World<'_> {
                 Stage::Over
             }
             (Stage::Waiting | Stage::Held | Stage::Over, Event::Closed { clean }) => {
-                assert!(client.released || client.stage == Stage::Over, "nobody let go");
+                assert!(client.released || client.stage == Stage::Over, "M4: nobody let go");
                 let left = self.disk.opened(opener);
                 assert!(!clean || left == 0, "M7: {opener:?} has {left} files open");
                 Stage::Closed
@@ -183,7 +188,7 @@ impl World<'_> {
             out += count;
             assert!(out <= limit, "exclusion: {out} of {limit} permits are out, {holders:?}");
             let locked = self.disk.locked(*holder);
-            assert_eq!(locked, count as usize, "{holder:?} holds what it has not locked");
+            assert_eq!(locked, count as usize, "truth: {holder:?} holds what it has not locked");
         }
         if holders.len() > 1 {
             let shared = holders[0].1 == Demand::Shared;
@@ -199,9 +204,9 @@ impl World<'_> {
         };
         let inode = self.disk.inode(opener, File::Lock).expect("whoever holds it has it open");
         let before = self.fences.insert(inode, fence);
-        assert!(before < Some(fence), "fence {fence} of {opener:?} is not above {before:?}");
+        assert!(before < Some(fence), "fence: {fence} of {opener:?} is not above {before:?}");
         let (last, back) = (self.last_fence, self.clock_went_back);
-        assert!(fence > last || back, "fence {fence} of {opener:?} is not above {last}");
+        assert!(fence > last || back, "fence: {fence} of {opener:?} is not above {last}");
         self.last_fence = fence.max(last);
     }
 }

@@ -21,6 +21,7 @@ impl World<'_> {
             self.execute(opener, &command, announced)
         };
         self.trace.note(|| format!("{opener:?} {command:?} -> {outcome:?}"));
+        self.trace.event();
         self.wire[flight].outcome = Some(outcome);
     }
 
@@ -86,12 +87,14 @@ impl World<'_> {
             self.trace.saw("a late grant is given back");
         }
         self.trace.note(|| format!("{opener:?} hears of {command:?}"));
+        self.trace.event();
         hub.handle_reply(opener.lock, id, outcome, self.now);
     }
 
     pub(super) fn nudge(&mut self, chosen: usize) {
         let opener = self.nudges.remove(chosen);
         self.trace.note(|| format!("nudge for {opener:?}"));
+        self.trace.event();
         let slot = self.slot(opener.process);
         self.processes[slot].hub.nudge(opener.lock, self.now);
     }
@@ -145,11 +148,11 @@ impl World<'_> {
     }
 
     fn check_quiescence(&self) {
-        assert!(self.wire.is_empty(), "all is closed, and {:?} is on its way", self.wire);
-        assert!(self.disk.is_quiet(), "all is closed, and files are open: {:?}", self.disk);
+        assert!(self.wire.is_empty(), "leak: all is closed, and {:?} is on its way", self.wire);
+        assert!(self.disk.is_quiet(), "leak: all is closed, and files are open: {:?}", self.disk);
         for process in &self.processes {
             let left = process.table.list(self.now);
-            assert!(left.is_empty(), "all is closed, and the queue knows of {left:?}");
+            assert!(left.is_empty(), "leak: all is closed, and the queue knows of {left:?}");
         }
     }
 }
