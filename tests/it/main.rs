@@ -10,6 +10,7 @@ mod crash;
 mod endings;
 mod examples;
 mod exhaustive;
+mod history;
 #[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]

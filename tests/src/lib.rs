@@ -7,6 +7,7 @@ pub mod advisory_twin;
 pub mod check;
 pub mod entropy;
 pub mod explore;
+pub mod history;
 pub mod memory_world;
 #[cfg(target_os = "linux")]
 pub mod postgres;
