@@ -4,6 +4,8 @@
 pub mod advisory_model;
 #[cfg(target_os = "linux")]
 pub mod advisory_twin;
+#[cfg(target_os = "linux")]
+pub mod chaos;
 pub mod check;
 pub mod entropy;
 pub mod explore;
