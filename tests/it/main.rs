@@ -9,6 +9,8 @@ mod chaos;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
+mod disk;
+#[cfg(target_os = "linux")]
 mod endings;
 mod examples;
 mod exhaustive;

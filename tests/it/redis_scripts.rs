@@ -8,25 +8,12 @@ mod upset;
 
 use std::time::Duration;
 
-use lock_proto::file::Identity;
-use lock_proto::redis::{Command, Keys, Message, Side, Token, Verb};
-use lock_proto::{LockName, Seed};
+use lock_proto::redis::{Command, Keys, Message, Side, Verb};
 use lock_tests::redis_model::{Answer, Draw};
-use lock_tests::redis_twin::{Step, Twin};
+use lock_tests::redis_twin::{Step, Twin, keys, token};
 
 /// How long anything is taken for.
 const TTL: Duration = Duration::from_secs(10);
-
-fn keys(name: &str) -> Keys {
-    let name = LockName::new(name).expect("a short name");
-    Keys::new("", &name).expect("a name without marks")
-}
-
-/// Somebody's token. The first has an owner with a space, which a message must survive.
-fn token(number: u8) -> Token {
-    let owner = if number == 1 { Some("night shift") } else { None };
-    Token::new(&Identity::new("host", 7), owner, &Seed::from_bytes([number; 32]))
-}
 
 /// A lock of its own server, asked by people called by numbers.
 struct Bench {

@@ -4,6 +4,7 @@
 //! the model says, does not wait, and the server shows the locks and the waiters of the model. A
 //! session whose process is stopped can be granted a lock, cancelled or both before it looks.
 
+mod random;
 mod real;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::postgres::{AdvisoryLock, PostgresServer};
 use crate::sightings::Sightings;
 use crate::trace::Trace;
 
+pub use random::compare_steps;
 pub use real::Patience;
 use real::Real;
 

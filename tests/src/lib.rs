@@ -7,6 +7,8 @@ pub mod advisory_twin;
 #[cfg(target_os = "linux")]
 pub mod chaos;
 pub mod check;
+#[cfg(target_os = "linux")]
+pub mod disk_twin;
 pub mod entropy;
 pub mod explore;
 pub mod history;

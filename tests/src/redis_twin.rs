@@ -6,6 +6,7 @@
 //! server's numbers, so differences don't add up.
 
 mod compare;
+mod random;
 mod real;
 mod step;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use lock_proto::redis::{Command, Reply};
 
 use crate::redis_model::{Answer, Draw, Entry, Snapshot, Store};
+pub use random::{compare_calls, keys, token};
 use real::Real;
 pub use step::Step;
 

@@ -203,11 +203,10 @@ impl Disk {
                 && description.locked.is_some()
                 && exclusive
         });
-        if held && self.lie != Lie::NeverBusy {
-            return Ok(Reply::Busy);
-        }
-        self.description(opener, file)?.locked = Some(mode);
-        Ok(Reply::Done)
+        let refused = held && self.lie != Lie::NeverBusy;
+        // Whoever asks for another kind of lock gives up the one that it has, before it is answered.
+        self.description(opener, file)?.locked = (!refused).then_some(mode);
+        Ok(if refused { Reply::Busy } else { Reply::Done })
     }
 
     fn verify(&mut self, opener: Opener, file: File) -> Result<Reply, Fault> {
