@@ -1,6 +1,12 @@
-use lock_tests::seeds::{is_deterministic, schedule, violation};
-use lock_tests::simulate::{machine, machines};
+use std::process::Command;
+
+use expect_test::expect_file;
+use lock_tests::seeds::{invariant, is_deterministic, schedule, seeds_until, violation};
+use lock_tests::simulate::{draw, machine, machines, shrink};
 use lock_tests::trace::Trace;
+use lock_tests::zoo::{SEEDS, bug};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_simulate");
 
 /// One test for each machine: so many seeds, all green, and no rare state missed.
 macro_rules! proven {
@@ -48,4 +54,58 @@ fn prove(name: &str, seeds: u64) {
         }
     }
     trace.sightings().must_have_seen(machine.rare_states);
+}
+
+#[test]
+fn the_picture_of_the_architecture_is_what_the_command_draws() {
+    let (machine, mut trace) = (machine("redlock").unwrap(), Trace::default());
+    assert_eq!(violation(&schedule(1254), machine.simulation, &mut trace), None);
+    expect_file!["../pictures/redlock.svg"].assert_eq(&draw("redlock, seed 1254", trace.moments()));
+}
+
+#[test]
+fn a_failing_schedule_becomes_small_and_fails_likewise() {
+    let bug = bug("redlock-shortens").unwrap();
+    let count = seeds_until(0..SEEDS, bug.violates, bug.simulation).unwrap();
+    let small = shrink(schedule(count - 1), bug.simulation);
+    let mut trace = Trace::silent();
+    let message = violation(&small, bug.simulation, &mut trace).unwrap();
+    assert_eq!(invariant(&message), bug.violates);
+    assert!(small.len() < 100 && trace.events() < 100, "{} bytes, {trace:?}", small.len());
+}
+
+#[test]
+fn a_schedule_that_fails_nowhere_is_left_as_it_is() {
+    let whole = schedule(0);
+    assert_eq!(shrink(whole.clone(), machine("memory").unwrap().simulation), whole);
+}
+
+#[test]
+fn the_program_runs_every_machine_and_finds_a_bug_and_replays_it() {
+    let (said, good) = simulate(&["--seeds", "400", "--jobs", "2"]);
+    assert!(good, "{said}");
+    assert!(machines().iter().all(|machine| said.contains(machine.name)), "{said}");
+
+    let (said, good) = simulate(&["--bug", "driver-asleep"]);
+    let seed = said.trim_end().rsplit(' ').next().unwrap();
+    assert!(good && said.contains("exclusion is violated after"), "{said}");
+    let picture = tempfile::NamedTempFile::new().unwrap();
+    let path = picture.path().to_str().unwrap();
+    let (said, good) = simulate(&["--bug", "driver-asleep", "--replay", seed, "--svg", path]);
+    assert!(!good && said.contains("\nexclusion: "), "{said}");
+    assert!(std::fs::read_to_string(path).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn the_program_says_which_machines_there_are() {
+    let output = Command::new(PROGRAM).args(["--machine", "etcd"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("redlock-forgetful"), "{said}");
+}
+
+/// What the program prints, and whether it is content.
+fn simulate(args: &[&str]) -> (String, bool) {
+    let output = Command::new(PROGRAM).args(args).output().expect("it can be started");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (String::from_utf8(output.stdout).expect("it prints text"), output.status.success())
 }

@@ -45,10 +45,10 @@ impl Entropy {
         self.choose(options).unwrap_or(0)
     }
 
-    /// Whether something happens that has `chances` chances in 256. Never, when the bytes have
-    /// run out.
+    /// Whether something happens that has `chances` chances in 256. Never, when the
+    /// bytes have run out, nor on a byte of 0.
     pub fn happens(&mut self, chances: usize) -> bool {
-        self.choose(256).is_some_and(|byte| byte < chances)
+        self.choose(256).is_some_and(|byte| byte >= 256 - chances)
     }
 }
 

@@ -111,8 +111,9 @@ pub struct World<'a> {
 pub fn run(flaw: Flaw, entropy: Entropy, trace: &mut Trace) {
     let mut world = World::new(flaw, entropy, trace);
     while let Some(choice) = world.entropy.choose(32) {
-        world.step(choice);
-        world.check();
+        if world.step(choice) {
+            world.check();
+        }
     }
     world.finish();
 }
@@ -164,17 +165,17 @@ impl<'a> World<'a> {
         Instant::from_nanos(self.now * 1_000)
     }
 
-    fn step(&mut self, choice: usize) {
+    /// Whether it did anything.
+    fn step(&mut self, choice: usize) -> bool {
         match choice {
-            0..=22 => {
-                self.move_any();
-            }
+            0..=22 => return self.move_any(),
             23 | 24 => self.let_time_pass(),
             25..=27 => self.start(),
             28 | 29 => self.on_any_lock("release", |hub, lock, now| hub.release(lock, now)),
             30 => self.expire(),
             _ => self.disturb(),
         }
+        true
     }
 
     /// What nobody asked for.

@@ -22,6 +22,7 @@ const CLIENTS: usize = 3;
 const LOCKS: usize = 12;
 /// Everybody's wall clock at the beginning, give or take, in microseconds since 1970.
 const EPOCH: u64 = 1_700_000_000_000_000;
+const INBOXES: [&str; CLIENTS] = ["0", "1", "2"];
 /// How many permits a semaphore of this world has.
 const LIMIT: u32 = 2;
 /// The leases, from the shortest that is of use here.
@@ -84,6 +85,8 @@ pub struct World<'a> {
     ballots: BTreeSet<u64>,
     /// Tokens of which nothing may be left.
     clean: BTreeSet<String>,
+    /// Whether somebody took or prolonged the lock since it was last looked at.
+    taken: bool,
     trace: &'a mut Trace,
 }
 
@@ -132,6 +135,7 @@ impl<'a> World<'a> {
             over_alone: 0,
             ballots: BTreeSet::new(),
             clean: BTreeSet::new(),
+            taken: false,
             trace,
         }
     }
@@ -376,9 +380,11 @@ impl<'a> World<'a> {
         self.clients[client] = Client::new(self.clients[client].rate, self.servers.len());
     }
 
-    /// Never two who may both be right.
+    /// Never two who may both be right; there is nobody new unless the lock was taken.
     fn check(&mut self) {
-        self.end_what_expired();
+        if !std::mem::take(&mut self.taken) {
+            return;
+        }
         let now = self.now;
         let mut holders: Vec<Belief> =
             self.clients.iter_mut().flat_map(|client| client.holders(now)).collect();

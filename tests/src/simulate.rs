@@ -6,10 +6,16 @@
 //! hands out, and what the invariants look at, does not count.
 
 mod machines;
+mod many;
+mod picture;
+mod shrink;
 
 use crate::seeds::Simulation;
 
 pub use machines::machines;
+pub use many::{Outcome, hunt, run_many};
+pub use picture::draw;
+pub use shrink::shrink;
 
 /// Machines in a world of their own.
 #[derive(Clone, Copy, Debug)]

@@ -123,6 +123,12 @@ impl Trace {
         self.show(at, || Happening::Told { client, lock, event: event.clone() });
     }
 
+    /// Adds what happened in another run, without its steps.
+    pub fn merge(&mut self, other: &Self) {
+        self.events += other.events;
+        self.sightings.merge(&other.sightings);
+    }
+
     /// How many events there were.
     #[must_use]
     pub fn events(&self) -> u64 {

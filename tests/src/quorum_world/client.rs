@@ -130,7 +130,10 @@ impl World<'_> {
     }
 
     fn believe(&mut self, client: usize, lock: LockId, event: &Event) {
-        self.end_what_expired();
+        if let Event::Acquired { .. } | Event::Extended { .. } = event {
+            self.taken = true;
+            self.end_what_expired();
+        }
         if matches!(event, Event::Lost(_)) {
             self.note_end(client, lock, true);
         }

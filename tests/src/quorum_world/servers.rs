@@ -1,11 +1,12 @@
 //! The servers of the world, and what travels to them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use lock_proto::redis::{Command, Keys, Verb};
 use lock_proto::{Fault, LockId, RequestId};
 
-use super::{EPOCH, Rule, Setting, World};
+use super::{EPOCH, INBOXES, Rule, Setting, World};
 use crate::redis_model::{Entry, Score, Store, Value};
 
 /// A request that has not arrived by then never does.
@@ -116,12 +117,11 @@ impl World<'_> {
         // Nothing is done in no time.
         self.now += 1;
         self.trace.event();
-        let mut command = flight.command.clone();
-        self.servers[command.server].set_clock(self.now);
-        self.break_rule(&mut command);
-        let inbox = flight.client.to_string();
-        let store = &mut self.servers[command.server].store;
-        let mut reply = store.execute(&command, &inbox)?;
+        let server = flight.command.server;
+        self.servers[server].set_clock(self.now);
+        let command = self.broken(&flight.command);
+        let store = &mut self.servers[server].store;
+        let mut reply = store.execute(&command, INBOXES[flight.client])?;
         for (inbox, text) in store.take_messages() {
             let client = inbox.parse().expect("inboxes are numbers");
             self.messages.push((client, text.to_string()));
@@ -137,12 +137,15 @@ impl World<'_> {
         if reply[0] == 1 {
             self.shorten(&command);
         }
-        self.check_cleanness(command.server);
+        self.check_cleanness(server);
         Ok(reply)
     }
 
     /// Nothing is left of whoever was told so, but at most the ballot at which it once shared.
     fn check_cleanness(&self, server: usize) {
+        if self.clean.is_empty() {
+            return;
+        }
         for (key, entry) in self.servers[server].store.entries() {
             let left = self.clean.iter().find(|token| match &entry.value {
                 Value::Text(text) => **text == ***token,
@@ -153,9 +156,17 @@ impl World<'_> {
         }
     }
 
-    fn break_rule(&mut self, command: &mut Command) {
+    /// The command as a server without the rule that is broken understands it.
+    fn broken<'a>(&mut self, command: &'a Command) -> Cow<'a, Command> {
+        let mut command = Cow::Borrowed(command);
+        if let Setting::Broken(rule) = self.setting {
+            self.break_rule(rule, command.to_mut());
+        }
+        command
+    }
+
+    fn break_rule(&mut self, rule: Rule, command: &mut Command) {
         let store = &mut self.servers[command.server].store;
-        let Setting::Broken(rule) = self.setting else { return };
         match (rule, &mut command.verb) {
             (Rule::StepBackAtItsBallot, Verb::StepBack { ballot, .. }) => *ballot = ANY_BALLOT,
             (Rule::RisingBallots, Verb::Vote { .. }) => {

@@ -88,13 +88,15 @@ impl Client {
     }
 
     /// Those that believe that they hold it.
-    pub(super) fn holders(&mut self, now: u64) -> Vec<Belief> {
+    pub(super) fn holders(&mut self, now: u64) -> Vec<Side> {
         let local = self.local(now);
         let locks: Vec<LockId> = self.hub.locks().collect();
-        let beliefs = locks.into_iter().filter_map(|lock| self.hub.attachment(lock).cloned());
-        beliefs
-            .filter(|belief| matches!(belief.state, State::Held { until, .. } if local < until))
-            .collect()
+        let beliefs = locks.into_iter().filter_map(|lock| {
+            let belief = self.hub.attachment(lock)?;
+            let holds = matches!(belief.state, State::Held { until, .. } if local < until);
+            holds.then_some(belief.side)
+        });
+        beliefs.collect()
     }
 }
 
@@ -138,7 +140,10 @@ impl World<'_> {
     }
 
     fn believe(&mut self, client: usize, lock: LockId, event: &Event) {
-        self.end_what_expired();
+        if let Event::Acquired { .. } | Event::Extended { .. } = event {
+            self.taken = true;
+            self.end_what_expired();
+        }
         let forgets = self.forgets();
         if matches!(event, Event::Lost(_)) {
             self.note_end(client, lock, true);
