@@ -152,8 +152,8 @@ impl World<'_> {
                 assert!(*ballot > over, "ballots: {ballot} after {over}");
                 let new = self.ballots.insert(*ballot);
                 assert!(new || self.forgotten, "ballots: {ballot} twice");
-                (belief.stands_on, belief.granted_by) =
-                    self.grants(&belief.tokens, left(*until), *ballot);
+                belief.granted_by = self.grants(&belief.tokens, left(*until), *ballot);
+                belief.stands_on = belief.granted_by;
                 belief.state = State::Held { since: self.now, until: *until, ballot: *ballot };
                 self.trace.saw("a lock was acquired");
             }
@@ -161,7 +161,7 @@ impl World<'_> {
                 if let State::Held { until: known, ballot, .. } = &mut belief.state {
                     assert!(*until >= *known, "R4: shortened from {known:?} to {until:?}");
                     *known = *until;
-                    (belief.stands_on, _) = self.grants(&belief.tokens, left(*until), *ballot);
+                    belief.stands_on = self.grants(&belief.tokens, left(*until), *ballot);
                 }
                 self.trace.saw("a lock was prolonged");
             }

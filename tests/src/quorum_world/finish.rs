@@ -55,7 +55,8 @@ impl World<'_> {
     fn release_held(&mut self, client: usize) {
         let now = self.clients[client].local(self.now);
         for lock in self.clients[client].hub.locks().collect::<Vec<LockId>>() {
-            let belief = self.clients[client].hub.attachment(lock).expect("it is there");
+            // Whoever stood behind one that leaves may be gone by now.
+            let Some(belief) = self.clients[client].hub.attachment(lock) else { continue };
             if let State::Held { .. } = belief.state {
                 if belief.patient {
                     self.trace.saw("whoever waits for ever is served");

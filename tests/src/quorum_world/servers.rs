@@ -197,20 +197,14 @@ impl World<'_> {
         store.put(command.keys.lock(), entry);
     }
 
-    /// How many servers have granted the lock to one of `tokens` for at least that long; and how many at
-    /// no less than `ballot`.
-    pub(super) fn grants(
-        &self,
-        tokens: &BTreeSet<String>,
-        left: u64,
-        ballot: u64,
-    ) -> (usize, usize) {
+    /// How many servers have granted the lock to one of `tokens` for at least that long, at no less
+    /// than `ballot`: what was granted at a lower one may be on its way back.
+    pub(super) fn grants(&self, tokens: &BTreeSet<String>, left: u64, ballot: u64) -> usize {
         let long_enough = |server: &&Server| {
             tokens.iter().any(|token| server.lease_of(&self.keys, token) >= left)
         };
         let standing = self.servers.iter().filter(long_enough);
-        let granted = standing.clone().filter(|server| server.highest(&self.keys) >= ballot);
-        (standing.count(), granted.count())
+        standing.filter(|server| server.highest(&self.keys) >= ballot).count()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use svg::node::element::{Line, Rectangle, Style, Text, Title};
 use svg::{Document, Node};
 
-use self::lives::{Life, lives};
+use self::lives::{Life, Place, lives};
 use crate::trace::Moment;
 use lock_proto::redis::Side;
 
@@ -118,7 +118,7 @@ impl Picture {
     fn axis(&mut self, bottom: f64) {
         self.add(line((LEFT, bottom), (WIDTH - RIGHT, bottom), "axis"));
         let mut free_from = 0.0;
-        for (at, x) in self.scale.places.clone() {
+        for (at, x) in self.scale.new_times() {
             if x >= free_from {
                 self.add(line((x, bottom), (x, bottom + 4.0), "axis"));
                 let label = text(&shown(at), x, bottom + 16.0, "small");
@@ -143,10 +143,12 @@ impl Picture {
         self.bar(life.asked, waits_until, 3.0, "wait");
         self.bar(ended, last, 3.0, &format!("{colour} late"));
         if let Some(acquired) = life.acquired {
-            let valid_until = life.valid_until.map_or(ended, |until| until.clamp(acquired, ended));
-            self.bar(acquired, valid_until, BAR, &colour);
-            if valid_until < ended {
-                self.bar(valid_until, ended, BAR, &format!("{colour} late"));
+            let (from, until) = (self.scale.x(acquired), self.scale.x(ended));
+            let valid_until = life.valid_until.map(|until| self.scale.x_at(until));
+            let valid_until = valid_until.map_or(until, |valid| valid.clamp(from, until));
+            self.stretch(from, valid_until, BAR, &colour);
+            if valid_until < until {
+                self.stretch(valid_until, until, BAR, &format!("{colour} late"));
             }
         }
         for at in &life.extended {
@@ -169,19 +171,23 @@ impl Picture {
         format!("{dots}{} · {}", &fence.to_string()[self.prefix..], life.ending)
     }
 
-    fn bar(&mut self, from: Duration, until: Duration, height: f64, class: &str) {
-        let (x, end) = (self.scale.x(from), self.scale.x(until));
-        // Who holds for a moment is seen, too.
-        if until > from || height == BAR {
-            let bar = Rectangle::new()
-                .set("x", format!("{x:.1}"))
-                .set("y", self.y + 4.0 + (BAR - height) / 2.0)
-                .set("width", format!("{:.1}", (end - x).max(2.0)))
-                .set("height", height)
-                .set("rx", 2)
-                .set("class", class);
-            self.add(bar);
+    fn bar(&mut self, from: Place, until: Place, height: f64, class: &str) {
+        if until > from {
+            self.stretch(self.scale.x(from), self.scale.x(until), height, class);
         }
+    }
+
+    fn stretch(&mut self, x: f64, end: f64, height: f64, class: &str) {
+        // Who holds for a moment is seen, too.
+        let width = (end - x).max(2.0);
+        let bar = Rectangle::new()
+            .set("x", format!("{x:.1}"))
+            .set("y", self.y + 4.0 + (BAR - height) / 2.0)
+            .set("width", format!("{width:.1}"))
+            .set("height", height)
+            .set("rx", 2)
+            .set("class", class);
+        self.add(bar);
     }
 
     fn cross(&mut self, x: f64, y: f64) {
@@ -225,24 +231,28 @@ struct Scale {
 
 impl Scale {
     fn of(moments: &[Moment]) -> Self {
-        let mut times: Vec<Duration> = moments.iter().map(|moment| moment.at).collect();
-        times.push(Duration::ZERO);
-        times.sort_unstable();
-        times.dedup();
-        let gap = |pair: &[Duration]| 1.0 + ((pair[1] - pair[0]).as_secs_f64() * 1e4).ln_1p();
-        let gaps: Vec<f64> = times.windows(2).map(gap).collect();
+        let mut before = Duration::ZERO;
+        let gap = |moment: &Moment| {
+            let gap = moment.at - std::mem::replace(&mut before, moment.at);
+            1.0 + (gap.as_secs_f64() * 1e3).ln_1p()
+        };
+        let gaps: Vec<f64> = moments.iter().map(gap).collect();
         let whole: f64 = gaps.iter().sum::<f64>().max(1.0);
         let mut x = LEFT;
-        let mut places = vec![(Duration::ZERO, x)];
-        for (at, gap) in times.into_iter().skip(1).zip(gaps) {
+        let places = moments.iter().zip(gaps).map(|(moment, gap)| {
             x += gap / whole * (WIDTH - LEFT - RIGHT);
-            places.push((at, x));
-        }
-        Self { places }
+            (moment.at, x)
+        });
+        Self { places: places.collect() }
     }
 
-    fn x(&self, at: Duration) -> f64 {
-        let after = self.places.partition_point(|(known, _)| *known < at);
+    fn x(&self, place: Place) -> f64 {
+        self.places.get(place).map_or(LEFT, |(_, x)| *x)
+    }
+
+    /// Between the moments before and after.
+    fn x_at(&self, at: Duration) -> f64 {
+        let after = self.places.partition_point(|(known, _)| *known <= at);
         let Some((then, x)) = self.places.get(after) else { return WIDTH - RIGHT };
         let Some((before, from)) = after.checked_sub(1).map(|before| self.places[before]) else {
             return *x;
@@ -251,8 +261,15 @@ impl Scale {
         from + (x - from) * part
     }
 
-    fn last(&self) -> Duration {
-        self.places.last().map(|(at, _)| *at).unwrap_or_default()
+    /// Each time at which something happens, where it first does.
+    fn new_times(&self) -> Vec<(Duration, f64)> {
+        let mut times = self.places.clone();
+        times.dedup_by_key(|(at, _)| *at);
+        times
+    }
+
+    fn last(&self) -> Place {
+        self.places.len().saturating_sub(1)
     }
 }
 
@@ -264,7 +281,7 @@ struct Labels {
 }
 
 impl Labels {
-    fn of(faults: &[(Duration, String)], scale: &Scale) -> Self {
+    fn of(faults: &[(Place, String)], scale: &Scale) -> Self {
         let mut labels: Vec<(f64, usize, String)> = Vec::new();
         for (at, fault) in faults.iter().rev() {
             let x = scale.x(*at);

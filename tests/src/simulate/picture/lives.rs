@@ -8,58 +8,61 @@ use lock_proto::{Event, Instant, LockError, LockId};
 
 use crate::trace::{Happening, Moment};
 
+/// The number of a moment: many things can happen at one time.
+pub(super) type Place = usize;
+
 /// One acquisition.
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) client: usize,
     pub(super) name: &'static str,
     pub(super) side: Side,
-    pub(super) asked: Duration,
-    pub(super) acquired: Option<Duration>,
+    pub(super) asked: Place,
+    pub(super) acquired: Option<Place>,
     pub(super) fence: Option<u64>,
     /// Until when its lease lets it believe that it holds.
     pub(super) valid_until: Option<Duration>,
-    pub(super) extended: Vec<Duration>,
+    pub(super) extended: Vec<Place>,
     /// When it held no longer, or waited no longer.
-    pub(super) ended: Option<Duration>,
+    pub(super) ended: Option<Place>,
     /// Whether it had no say in that.
     pub(super) broken: bool,
     pub(super) ending: String,
-    pub(super) closed: Option<Duration>,
+    pub(super) closed: Option<Place>,
 }
 
-/// Every life, by client and then as they began; and what went wrong, with its time.
-pub(super) fn lives(moments: &[Moment]) -> (Vec<Life>, Vec<(Duration, String)>) {
+/// Every life, by client and then as they began; and what went wrong, with its place.
+pub(super) fn lives(moments: &[Moment]) -> (Vec<Life>, Vec<(Place, String)>) {
     let (mut lives, mut faults) = (Vec::new(), Vec::new());
     let mut current: BTreeMap<(usize, LockId), usize> = BTreeMap::new();
-    for Moment { at, happening } in moments {
+    for (at, Moment { happening, .. }) in moments.iter().enumerate() {
         match happening {
             Happening::Asked { client, lock, name, side } => {
                 current.insert((*client, *lock), lives.len());
-                lives.push(Life::new(*client, name, *side, *at));
+                lives.push(Life::new(*client, name, *side, at));
             }
             Happening::Told { client, lock, event } => {
                 if let Some(life) = current.get(&(*client, *lock)) {
-                    lives[*life].hear(*at, event);
+                    lives[*life].hear(at, event);
                 }
             }
             Happening::LetGo { client, lock } => {
                 if let Some(life) = current.get(&(*client, *lock)) {
                     let held = lives[*life].acquired.is_some();
-                    lives[*life].end(*at, if held { "released" } else { "cancelled" });
+                    lives[*life].end(at, if held { "released" } else { "cancelled" });
                 }
             }
             Happening::Crashed { client } => {
-                faults.push((*at, format!("client {client} crashes")));
+                faults.push((at, format!("client {client} crashes")));
                 for life in lives.iter_mut().filter(|life| life.client == *client) {
                     if life.closed.is_none() {
                         life.broken |= life.ended.is_none();
-                        life.end(*at, "crashed");
-                        life.closed = Some(*at);
+                        life.end(at, "crashed");
+                        life.closed = Some(at);
                     }
                 }
             }
-            Happening::Fault(what) => faults.push((*at, what.clone())),
+            Happening::Fault(what) => faults.push((at, what.clone())),
         }
     }
     lives.sort_by_key(|life| life.client);
@@ -67,7 +70,7 @@ pub(super) fn lives(moments: &[Moment]) -> (Vec<Life>, Vec<(Duration, String)>) 
 }
 
 impl Life {
-    fn new(client: usize, name: &'static str, side: Side, asked: Duration) -> Self {
+    fn new(client: usize, name: &'static str, side: Side, asked: Place) -> Self {
         Self {
             client,
             name,
@@ -84,7 +87,7 @@ impl Life {
         }
     }
 
-    fn hear(&mut self, at: Duration, event: &Event) {
+    fn hear(&mut self, at: Place, event: &Event) {
         let elapsed = |instant: &Instant| instant.since(Instant::ZERO);
         match event {
             Event::Acquired { valid_until, fence } => {
@@ -97,7 +100,7 @@ impl Life {
                 self.valid_until = valid_until.as_ref().map(elapsed);
             }
             Event::Lost(reason) => {
-                self.broken = true;
+                self.broken |= self.ended.is_none();
                 self.end(at, &format!("lost: {reason}"));
             }
             Event::Failed(error) => {
@@ -110,7 +113,7 @@ impl Life {
         }
     }
 
-    fn end(&mut self, at: Duration, how: &str) {
+    fn end(&mut self, at: Place, how: &str) {
         if self.ended.is_none() {
             self.ended = Some(at);
             self.ending = how.into();
