@@ -22,9 +22,10 @@ const BYTES: usize = 400;
 const FILES: [File; 2] = [File::Lock, File::Permit(0)];
 
 /// A directory and its model.
-struct Twin {
+struct Twin<'a> {
+    seed: u64,
     model: Disk,
-    real: Real,
+    real: &'a mut Real,
     openers: Vec<Opener>,
     /// What is open.
     open: BTreeMap<(Opener, File), Known>,
@@ -48,9 +49,10 @@ struct Known {
 pub fn compare_steps(steps: u64, mut seed: u64) -> u64 {
     let mut sightings = Sightings::default();
     let mut compared = 0;
+    let mut real = Real::new();
     while compared < steps {
         let mut entropy = Entropy::from_seed(seed, BYTES);
-        let mut twin = Twin::new(seed, &mut entropy);
+        let mut twin = Twin::new(seed, &mut entropy, &mut real);
         while let Some(choice) = entropy.choose(64) {
             twin.step(choice, &mut entropy, &mut sightings);
         }
@@ -70,21 +72,21 @@ pub fn compare_steps(steps: u64, mut seed: u64) -> u64 {
     compared
 }
 
-impl Twin {
-    fn new(seed: u64, entropy: &mut Entropy) -> Self {
-        let mut trace = Trace::default();
-        trace.note(|| format!("directory {seed}"));
+impl<'a> Twin<'a> {
+    fn new(seed: u64, entropy: &mut Entropy, real: &'a mut Real) -> Self {
         let there = entropy.pick(4) > 0;
+        real.begin(there);
         let lock = some_lock();
         let openers =
             (0..2 + entropy.pick(3)).map(|number| Opener { process: number as u32, lock });
         Self {
+            seed,
             model: Disk::new(Lie::None, there),
-            real: Real::new(there),
+            real,
             openers: openers.collect(),
             open: BTreeMap::new(),
             steps: 0,
-            trace,
+            trace: Trace::default(),
         }
     }
 
@@ -141,7 +143,8 @@ impl Twin {
         let expected = self.model.execute(opener, &command);
         let seen = self.real.execute(opener, &command);
         self.trace.note(|| format!("    {seen:?}"));
-        assert_eq!(word(&seen), word(&expected), "what the file system says, and its model");
+        let seed = self.seed;
+        assert_eq!(word(&seen), word(&expected), "seed {seed}: the file system, and its model");
         self.check_woken(&woken, sightings);
         if let Some(state) = state(&command, &seen, known.unwrap_or_default(), named) {
             sightings.saw(state);
@@ -181,7 +184,8 @@ impl Twin {
 
     fn unlink(&mut self, file: File) {
         self.trace.note(|| format!("somebody deletes {file:?}"));
-        assert_eq!(self.real.unlink(file), self.model.unlink(file), "whether it was there");
+        let (seed, there) = (self.seed, self.real.unlink(file));
+        assert_eq!(there, self.model.unlink(file), "seed {seed}: whether it was there");
     }
 
     fn kill(&mut self, opener: Opener, sightings: &mut Sightings) {
@@ -196,7 +200,7 @@ impl Twin {
     fn check_woken(&self, expected: &[Opener], sightings: &mut Sightings) {
         let expected: BTreeSet<Opener> = expected.iter().copied().collect();
         let seen = self.real.told();
-        assert_eq!(seen, expected, "who hears of a close, and who should");
+        assert_eq!(seen, expected, "seed {}: who hears of a close, and who should", self.seed);
         if !seen.is_empty() {
             sightings.saw("a close that somebody hears of");
         }

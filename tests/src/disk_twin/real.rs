@@ -20,6 +20,7 @@ use crate::service::disk::Opener;
 /// A directory, and the files in it that are open.
 pub(super) struct Real {
     parent: TempDir,
+    /// One for all times: to close one takes longer than a hundred steps.
     inotify: OwnedFd,
     open: BTreeMap<(Opener, File), Opened>,
 }
@@ -31,15 +32,20 @@ struct Opened {
 }
 
 impl Real {
-    pub(super) fn new(there: bool) -> Self {
+    pub(super) fn new() -> Self {
         let parent = TempDir::with_prefix("disk-").expect("the temporary directory is there");
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
         let inotify = inotify::init(flags).expect("a descriptor is left");
-        let real = Self { parent, inotify, open: BTreeMap::new() };
+        Self { parent, inotify, open: BTreeMap::new() }
+    }
+
+    /// Begins anew, with an empty directory or with none.
+    pub(super) fn begin(&mut self, there: bool) {
+        self.open.clear();
+        self.unlink_directory();
         if there {
-            fs::create_dir(real.directory()).expect("the parent is ours");
+            fs::create_dir(self.directory()).expect("the parent is ours");
         }
-        real
     }
 
     pub(super) fn execute(&mut self, opener: Opener, command: &Command) -> Result<Reply, Fault> {
