@@ -201,6 +201,57 @@ fn what_was_lost_long_enough_ago_is_no_longer_feared() {
 }
 
 #[test]
+fn a_place_whose_vote_was_lost_is_feared_for_as_long_as_a_queue_keeps_it() {
+    // M7: the lost vote stood in the queue, and the lock closed as clean once a lease was over.
+    let options = AcquireOptions::new().with_ttl(ms(9000));
+    let prolonged = "next 1:kept 2:kept 3:kept ".repeat(7);
+    check(
+        three(options),
+        &format!("1:unknown 2:yes 3:yes next 1:kept {prolonged} release 1:done 2:done 3:done"),
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:unknown
+            0.000    2:yes
+            0.000    3:yes        [acquired until 8.908s with fence 1000000]
+            5.464    Renewal      1: keep@1000000 for 9s
+            5.464    1:kept
+            2908.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            2908.000 1:kept
+            2908.000 2:kept       [extended until Some(11.816s)]
+            2908.000 3:kept
+            5816.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            5816.000 1:kept
+            5816.000 2:kept       [extended until Some(14.724s)]
+            5816.000 3:kept
+            8724.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            8724.000 1:kept
+            8724.000 2:kept       [extended until Some(17.632s)]
+            8724.000 3:kept
+            11632.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            11632.000 1:kept
+            11632.000 2:kept       [extended until Some(20.540s)]
+            11632.000 3:kept
+            14540.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            14540.000 1:kept
+            14540.000 2:kept       [extended until Some(23.448s)]
+            14540.000 3:kept
+            17448.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            17448.000 1:kept
+            17448.000 2:kept       [extended until Some(26.356s)]
+            17448.000 3:kept
+            20356.000 Renewal      1: keep@1000000 for 9s, 2: keep@1000000 for 9s, 3: keep@1000000 for 9s
+            20356.000 1:kept
+            20356.000 2:kept       [extended until Some(29.264s)]
+            20356.000 3:kept
+            20356.000 release      1: quit, refused for 10s, 2: quit, 3: quit
+            20356.000 1:done
+            20356.000 2:done       [released]
+            20356.000 3:done       [closed, not clean]
+        "#]],
+    );
+}
+
+#[test]
 fn what_was_not_handed_out_before_the_release_is_never_asked() {
     let mut lock = three(within_ten_seconds());
     let first = lock.poll_request();

@@ -26,6 +26,9 @@ pub(super) struct Servers {
     seen: u64,
 }
 
+/// How long a server keeps the place of a waiter that is dead: `KEEP_MS` of common.lua.
+const PLACE_KEPT: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Server {
     /// How long to wait for an answer at first.
@@ -264,7 +267,8 @@ impl Server {
             // A script may have come half-way.
             FaultKind::Refused => {}
             FaultKind::Unknown if owed.errand.takes() => {
-                self.late_until = self.late_until.max(Some(now + ARRIVES_WITHIN + owed.ttl));
+                let stays = if owed.errand.waits() { owed.ttl.max(PLACE_KEPT) } else { owed.ttl };
+                self.late_until = self.late_until.max(Some(now + ARRIVES_WITHIN + stays));
             }
             FaultKind::Unknown => {}
         }
@@ -277,6 +281,10 @@ impl Server {
 impl Errand {
     fn takes(self) -> bool {
         matches!(self, Self::Vote { .. } | Self::Keep)
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::Vote { wait: true, .. })
     }
 
     /// What a reply says, and the highest ballot that its server has seen.
