@@ -22,8 +22,6 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, usize>,
     /// How many holders were told that their lock was lost.
     pub lost: usize,
-    /// How many worked longer than they had the lock, with or without being told.
-    pub unsound: usize,
     /// How many elements were added to the plain set.
     pub written: usize,
     /// How many of those were wiped out by somebody who had lost the lock, or because of whom it
@@ -47,7 +45,6 @@ impl Report {
             holds: BTreeMap::new(),
             faults: BTreeMap::new(),
             lost: 0,
-            unsound: 0,
             written: 0,
             wiped_out: 0,
             refused: 0,
@@ -85,8 +82,8 @@ impl fmt::Display for Report {
         };
         writeln!(f, "  holds: {}", listed(&self.holds))?;
         writeln!(f, "  faults: {}", listed(&self.faults))?;
-        let Self { lost, unsound, written, wiped_out, refused, repeated, .. } = self;
-        writeln!(f, "  told of a loss: {lost}; worked longer than they had the lock: {unsound}")?;
+        let Self { lost, written, wiped_out, refused, repeated, .. } = self;
+        writeln!(f, "  told of a loss: {lost}")?;
         writeln!(f, "  written without a token: {written}, of which wiped out: {wiped_out}")?;
         writeln!(f, "  refused because of a token: {refused}; lost to the same token: {repeated}")?;
         write!(f, "  violations: {}", self.violations.len())?;

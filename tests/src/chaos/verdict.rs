@@ -50,7 +50,6 @@ pub(super) fn judge(
         }
     }
     report.lost += holds.iter().filter(|hold| hold.lost).count();
-    report.unsound += holds.iter().filter(|hold| !hold.was_sound()).count();
     judge_plain(&mut report, folder, &holds, &chronicle.windows);
     judge_fenced(&mut report, folder, &holds, &chronicle.windows);
     report

@@ -16,9 +16,9 @@ use lock_blocking::{
 use lock_proto::Seed;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::now;
 use super::record::Log;
 use super::store::{FencedSet, PlainSet};
+use super::{LEASE, now};
 
 /// What the parent says when everything is mended.
 pub(super) const FINISH: &str = "finish";
@@ -28,9 +28,6 @@ pub(super) const PERMITS: u32 = 2;
 
 /// How long a worker waits for a lock, if not for ever as in its last round.
 const TIMEOUTS_MS: [u64; 4] = [0, 300, 1000, 5000];
-
-/// For how long workers hold locks at most: mostly for a moment, sometimes for more than a lease.
-const THOUGHTS_MS: [u64; 16] = [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 50, 50, 1500];
 
 /// How long a worker rests between two rounds.
 const LONGEST_REST: Duration = Duration::from_millis(3);
@@ -87,8 +84,13 @@ pub fn work(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     while worker.habit == Habit::Diligent && !mended.load(Ordering::SeqCst) {
         let choice = dice.next_u64();
         let timeout = TIMEOUTS_MS[(choice >> 8) as usize % TIMEOUTS_MS.len()];
-        let longest = THOUGHTS_MS[(choice >> 16) as usize % THOUGHTS_MS.len()];
-        let thought = dice.between(Duration::ZERO, Duration::from_millis(longest));
+        // Most hold the lock for a moment, and some for longer than a lease.
+        let longest = match (choice >> 16) % 64 {
+            0 => LEASE * 3 / 2,
+            1..=6 => LEASE / 20,
+            _ => LONGEST_REST,
+        };
+        let thought = dice.between(Duration::ZERO, longest);
         let lock = ["mutex", "mutex", "read", "write", "permit"][(choice & 255) as usize % 5];
         worker.round(lock, Some(Duration::from_millis(timeout)), thought)?;
         thread::sleep(dice.between(Duration::ZERO, LONGEST_REST));
@@ -130,7 +132,7 @@ fn try_open(url: &str) -> Result<Box<dyn LockProvider>, LockError> {
             Box::new(builder.connect_timeout(long).max_connections(4).build()?)
         }
         _ => {
-            let builder = RedisLockProvider::builder().url(url).expiry(super::LEASE);
+            let builder = RedisLockProvider::builder().url(url).expiry(LEASE);
             Box::new(builder.connect_timeout(long).response_timeout(short).build()?)
         }
     })
@@ -155,14 +157,15 @@ impl Worker {
                 return Ok(false);
             }
         };
+        let (at, remaining) = (now(), remaining(&held));
         let fence = held.fence().map_or_else(|| "-".to_owned(), |fence| fence.to_string());
-        self.say_validity(&held, &format!("holds {fence}"))?;
+        self.log.say(at, format_args!("holds {fence} {remaining}"))?;
         if lock == "mutex" {
             self.add(&held, thought)?;
         } else {
             thread::sleep(thought);
         }
-        self.say_validity(&held, "valid")?;
+        self.look(&held)?;
         self.log.say(now(), format_args!("leaves"))?;
         let released = held.release();
         let said = released.as_ref().map_or_else(told, |()| "yes".to_owned());
@@ -187,7 +190,7 @@ impl Worker {
         let mut plain = self.plain.read()?;
         let fenced = self.fenced.read(token)?;
         thread::sleep(thought);
-        if !self.say_validity(held, "valid")? {
+        if !self.look(held)? {
             return Ok(());
         }
         if self.habit == Habit::StopsBeforeItsWrite {
@@ -209,17 +212,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Says whether the lock is held and for how long; also when it was just acquired, and is not
-    /// held any more.
-    fn say_validity(&self, held: &LockHandle, words: &str) -> Result<bool, Box<dyn Error>> {
-        let at = now();
-        let remaining = held.remaining();
+    /// Says whether the lock is held, and for how long.
+    fn look(&self, held: &LockHandle) -> Result<bool, Box<dyn Error>> {
+        let (at, remaining) = (now(), remaining(held));
         let valid = held.is_valid();
-        let shown = remaining.map_or_else(|| "-".to_owned(), |left| left.as_nanos().to_string());
-        if words != "valid" {
-            self.log.say(at, format_args!("{words} {shown}"))?;
-        } else if valid {
-            self.log.say(at, format_args!("valid {shown}"))?;
+        if valid {
+            self.log.say(at, format_args!("valid {remaining}"))?;
         } else {
             let reason = held.lost_token().reason();
             let reason = reason.map_or_else(|| "nobody says why".to_owned(), |why| why.to_string());
@@ -227,6 +225,11 @@ impl Worker {
         }
         Ok(valid)
     }
+}
+
+/// For how many nanoseconds the lock is held without being prolonged.
+fn remaining(held: &LockHandle) -> String {
+    held.remaining().map_or_else(|| "-".to_owned(), |left| left.as_nanos().to_string())
 }
 
 /// An error on one line.
