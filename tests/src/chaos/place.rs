@@ -247,6 +247,8 @@ fn strike_redis(fault: RedisFault, server: &Server, number: usize) -> Struck {
 }
 
 fn strike_cluster(fault: ClusterFault, cluster: &Cluster, dice: &mut Jitter) -> Struck {
+    // A master that was stopped may be about to lose its place.
+    cluster.wait_until_ok();
     let key = KEYS[pick(dice, KEYS.len())];
     let master = cluster.master_of(key);
     match fault {
