@@ -52,6 +52,7 @@ mod sim;
 mod suite;
 mod test_double;
 mod test_double_async;
+mod theorems;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod worker;

@@ -16,5 +16,6 @@ fn every_bug_of_the_zoo_is_one_of_a_machine_and_has_a_name_of_its_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), bugs().len());
+    assert!(names.len() >= 60, "{} bugs", names.len());
     assert!(bugs().iter().all(|bug| machine(bug.machine).is_some()));
 }

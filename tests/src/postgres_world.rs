@@ -51,6 +51,10 @@ pub enum Flaw {
     ForgetsTheGate,
     /// Who holds a lock on a session that is gone does not hear of it.
     TellsNoLoss,
+    /// A lock that is given back stays on its session, which goes on.
+    KeepsForThePool,
+    /// A statement leaves its transaction open.
+    LeavesTransactions,
 }
 
 /// What somebody may want in a world.

@@ -2,6 +2,7 @@
 
 mod client;
 mod finish;
+mod rules;
 mod servers;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use lock_proto::{
 use self::client::{Belief, Client, State};
 use self::servers::{Flight, Server};
 use crate::entropy::Entropy;
+use crate::storage::Storage;
+use crate::swarm::Swarm;
 use crate::trace::{Happening, Trace};
 
 const CLIENTS: usize = 3;
@@ -38,6 +41,8 @@ pub enum Setting {
     Faithful,
     /// One server may lose everything, once.
     Forgetful,
+    /// The servers keep everything, but clocks differ by more than is allowed for.
+    Wild,
     /// The servers keep everything, and one of the rules is broken.
     Broken(Rule),
 }
@@ -58,6 +63,28 @@ pub enum Rule {
     SameBallot,
     /// R20: what is another's is not taken.
     TakeOnlyWhatIsMissing,
+    /// R5: a request that was sent is not taken back by a cancel.
+    SentIsSent,
+    /// A vote that was lost is given back.
+    LostVoteGoesBack,
+    /// A server that does not answer has not said yes.
+    SilenceIsNoYes,
+    /// An extension that fails somewhere leaves the lock where it is.
+    FailedExtensionKeeps,
+    /// All clients ask the same servers.
+    SameServers,
+    /// No two names are of one server, of which one forgets.
+    ServersApart,
+    /// A clock runs while its machine sleeps; so a late yes is known to be late (R3).
+    SleeplessClock,
+    /// Table B, (b): the ballot of a hold is the one that counted, and not the smallest.
+    CountedBallot,
+    /// Table B, (c): a majority is not enough where a server forgets.
+    SpareServer,
+    /// Table B, (d): nor is it enough for ballots to rise.
+    SpareGrant,
+    /// What is written with an older ballot is refused.
+    FencedStorage,
 }
 
 /// The state of one run.
@@ -87,6 +114,8 @@ pub struct World<'a> {
     clean: BTreeSet<String>,
     /// Whether somebody took or prolonged the lock since it was last looked at.
     taken: bool,
+    storage: Storage,
+    swarm: Swarm,
     trace: &'a mut Trace,
 }
 
@@ -97,7 +126,7 @@ pub struct World<'a> {
 /// If an invariant is violated.
 pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
     let mut world = World::new(setting, entropy, trace);
-    while let Some(choice) = world.entropy.choose(40) {
+    while let Some(choice) = world.entropy.choose(42) {
         world.step(choice);
         world.check();
     }
@@ -112,11 +141,21 @@ impl<'a> World<'a> {
             2 => vec![Side::Exclusive, Side::Shared, Side::Shared],
             _ => vec![permits(1), permits(2), permits(LIMIT)],
         };
-        let servers = if entropy.pick(3) == 0 { 5 } else { 3 };
+        let counts = [3, 5, 3, 3, 5, 3, 1, 2, 4, 7, 9, 3];
+        let servers = match setting {
+            Setting::Broken(Rule::SameServers) => 5,
+            Setting::Broken(Rule::ServersApart) => 3,
+            Setting::Faithful | Setting::Forgetful | Setting::Wild | Setting::Broken(_) => {
+                counts[entropy.pick(counts.len())]
+            }
+        };
+        let swarm = Swarm::draw(&mut entropy);
+        let storage = Storage::new(setting != Setting::Broken(Rule::FencedStorage));
         let name = LockName::new("orders").expect("a short name");
         // All together differ by less than is allowed for.
         let rates = match setting {
             Setting::Broken(Rule::Drift) => [900, 900, 900],
+            Setting::Wild => [500, 900, 1_500],
             Setting::Faithful | Setting::Forgetful | Setting::Broken(_) => [996, 1_000, 1_004],
         };
         Self {
@@ -136,6 +175,8 @@ impl<'a> World<'a> {
             ballots: BTreeSet::new(),
             clean: BTreeSet::new(),
             taken: false,
+            storage,
+            swarm,
             trace,
         }
     }
@@ -159,6 +200,7 @@ impl<'a> World<'a> {
                 }
             }
             36 | 37 => self.ghost_arrives(),
+            40 | 41 => self.write(client),
             _ => self.disturb(client),
         }
     }
@@ -189,12 +231,13 @@ impl<'a> World<'a> {
     /// What nobody asked for.
     fn disturb(&mut self, client: usize) {
         let server = self.entropy.pick(self.servers.len());
-        match self.entropy.pick(8) {
+        match self.entropy.pick(10) {
             0 | 1 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
             2 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
                 hub.disconnect(lock, LossReason::Revoked, now);
             }),
             3 => self.crash(client),
+            8 | 9 => self.pause(client),
             4 | 5 => {
                 let down = !self.servers[server].is_down;
                 self.servers[server].is_down = down;
@@ -202,7 +245,7 @@ impl<'a> World<'a> {
                 let word = if down { "goes down" } else { "is up again" };
                 self.trace.fault(at, || format!("server {server} {word}"));
             }
-            _ if self.setting == Setting::Forgetful && !self.forgotten => self.forget(server),
+            _ if self.forgets() && !self.forgotten => self.forget(server),
             _ => {}
         }
     }
@@ -232,8 +275,9 @@ impl<'a> World<'a> {
             .with_extension_cadence(lease / 20);
         let seed = Seed::from_bytes([u8::try_from(self.started).unwrap_or(0); 32]);
         let now = self.clients[client].local(self.now);
-        let wall = EPOCH + self.now - LATENESS[client].min(self.now);
-        let patience = vec![Duration::from_millis(40); self.servers.len()];
+        let wall = self.wall(client);
+        let asked = if self.breaks(Rule::SameServers) { 3 } else { self.servers.len() };
+        let patience = vec![Duration::from_millis(40); asked];
         let keys = self.keys.clone();
         let machine = if let Side::Permits { count, limit } = side {
             let demand = Demand::permits(count, limit).expect("within the limit");
@@ -243,7 +287,7 @@ impl<'a> World<'a> {
             let lock = RedLock::new(keys, side, &options, &settings, &patience, wall, &seed, now);
             RedisLock::Servers(Box::new(lock.expect("sensible options")))
         };
-        let belief = Belief::new(side, timeout.is_none());
+        let belief = Belief::new(side, timeout.is_none(), self.now);
         let lock = self.clients[client].hub.start(machine, belief, now);
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
@@ -254,6 +298,9 @@ impl<'a> World<'a> {
     }
 
     fn deliver_next(&mut self, client: usize, server: usize) {
+        if self.is_paused(client) {
+            return;
+        }
         let now = self.clients[client].local(self.now);
         let link = &mut self.clients[client].links[server];
         let Some((lock, id, answer)) = link.answers.pop_front() else { return };
@@ -283,7 +330,8 @@ impl<'a> World<'a> {
     fn deliver_message(&mut self, client: usize, text: &str) {
         let (token, message): (&str, Message) = Message::parse(text).expect("our own form");
         let now = self.clients[client].local(self.now);
-        let Some(lock) = self.clients[client].lock_of(token) else { return };
+        let lock = self.clients[client].lock_of(token).filter(|_| !self.is_paused(client));
+        let Some(lock) = lock else { return };
         self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
         self.trace.event();
         self.trace.saw("a waiter was nudged");
@@ -303,13 +351,15 @@ impl<'a> World<'a> {
     }
 
     fn pass_until(&mut self, then: u64) {
-        self.now = self.now.max(then);
+        let before = self.now;
+        self.now = before.max(then);
+        self.stop_clocks(before);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
         self.trace.event();
         self.forget_ghosts();
         for client in 0..CLIENTS {
             // A client that sleeps on is one that a busy machine does not let run.
-            if self.entropy.happens(64) {
+            if self.is_paused(client) || self.entropy.happens(64) {
                 continue;
             }
             let now = self.clients[client].local(self.now);
@@ -330,7 +380,7 @@ impl<'a> World<'a> {
     ) {
         let now = self.clients[client].local(self.now);
         let locks: Vec<LockId> = self.clients[client].hub.locks().collect();
-        if locks.is_empty() {
+        if locks.is_empty() || self.is_paused(client) {
             return;
         }
         let lock = locks[self.entropy.pick(locks.len())];
@@ -343,6 +393,7 @@ impl<'a> World<'a> {
         }
         if word == "release" {
             self.note_end(client, lock, true);
+            self.take_back(client, lock);
         }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
@@ -393,6 +444,9 @@ impl<'a> World<'a> {
             Side::Exclusive | Side::Shared => 0,
         });
         let out: u32 = permits.sum();
+        if self.setting == Setting::Wild {
+            return;
+        }
         assert!(out <= LIMIT || self.forgotten, "exclusion: {out} permits of {LIMIT} are out");
         if out > 0 {
             return self.trace.saw("permits are out");
@@ -402,7 +456,9 @@ impl<'a> World<'a> {
             for second in &holders[position + 1..] {
                 let shared = [first, second].iter().all(|belief| belief.side == Side::Shared);
                 // (c): more than one forgetful server could be outvoted.
-                let excused = self.forgotten && first.stands_on <= self.servers.len() / 2 + 1;
+                let excused = self.forgotten
+                    && first.stands_on <= self.servers.len() / 2 + 1
+                    && !self.breaks(Rule::SpareServer);
                 assert!(shared || excused, "exclusion: {first:?} and {second:?}");
                 self.trace.saw(if shared { "readers share" } else { "table B, (c)" });
             }
@@ -412,6 +468,8 @@ impl<'a> World<'a> {
     /// Notes the ballot of a hold that is over, because its holder ends it or its time is up.
     fn note_end(&mut self, client: usize, lock: LockId, ends: bool) {
         let now = self.clients[client].local(self.now);
+        // (d): what a majority and one more have granted survives that one of them forgets.
+        let all_last = !self.forgets() || self.breaks(Rule::SpareGrant);
         let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
         if let State::Held { ballot, until, .. } = belief.state
             && (ends || now >= until)
@@ -419,9 +477,11 @@ impl<'a> World<'a> {
             if ends {
                 belief.state = State::Over;
             }
-            // (d): what a majority and one more have granted survives that one of them forgets.
-            let lasting = belief.granted_by > self.servers.len() / 2 + 1;
-            if lasting || self.setting != Setting::Forgetful {
+            let lasting = all_last || belief.granted_by > self.servers.len() / 2 + 1;
+            if lasting {
+                if let Some(hold) = belief.hold {
+                    self.storage.end(hold, self.now);
+                }
                 self.over = self.over.max(ballot);
                 if belief.side == Side::Exclusive {
                     self.over_alone = self.over_alone.max(ballot);

@@ -5,6 +5,7 @@
 
 mod keyspace;
 mod locks;
+mod omission;
 mod permits;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,7 @@ use lock_proto::redis::{Command, Reply, ScriptCall, Verb};
 
 pub use keyspace::{Answered, Entry, Keyspace, NOT_A_NUMBER, Score, Value, WRONG_TYPE};
 use locks::Lock;
+pub use omission::Omission;
 use permits::Semaphore;
 
 /// One server.
@@ -55,6 +57,12 @@ impl Store {
         Self::default()
     }
 
+    /// A server whose scripts leave something out.
+    #[must_use]
+    pub fn without(omission: Omission) -> Self {
+        Self { keys: Keyspace::without(omission) }
+    }
+
     /// Says what time it is, in microseconds since 1970. Keys whose time is up are gone.
     pub fn set_clock(&mut self, micros: u64) {
         self.keys.set_clock(micros.try_into().expect("not before the year 294247"));
@@ -92,7 +100,11 @@ impl Store {
         let Verb::Take { ttl, fencing } = command.verb else { panic!("{command:?} is a script") };
         let (keys, token) = (&command.keys, command.token.as_str());
         let ttl = ttl.as_nanos().div_ceil(1_000_000).try_into().expect("a lease is short");
-        let taken = self.foreign_set_nx(keys.lock(), token, ttl);
+        let ttl = Some(ttl).filter(|_| !self.keys.omits(Omission::Expiry));
+        let taken = !self.keys.exists(keys.lock());
+        if taken {
+            self.keys.set(keys.lock(), token, ttl);
+        }
         let fence = match draw {
             Draw::Increment if fencing => self.keys.incr(keys.fence()),
             Draw::Mint if fencing && self.keys.get(keys.lock()) == Ok(Some(token.into())) => {

@@ -1,20 +1,27 @@
 //! Several clients of one Redis server, under a schedule made of bytes.
 
 mod client;
+mod faults;
 mod finish;
+mod ledger;
+mod rules;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lock_proto::file::Identity;
 use lock_proto::redis::{FENCES, Keys, Message, RedisOptions, ServerLock, Side, Verb};
-use lock_proto::{
-    AcquireOptions, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
-};
+use lock_proto::{AcquireOptions, Fault, Hub, Instant, LockId, LockName, Renewal};
 
 use self::client::{Belief, Client, Flight, State};
+use self::faults::Trouble;
+use self::ledger::Ledger;
+pub use self::rules::Rule;
 use crate::entropy::Entropy;
-use crate::redis_model::{Draw, Snapshot, Store, Value};
+use crate::redis_model::{Draw, Entry, Snapshot, Store, Value};
+use crate::storage::Storage;
+use crate::swarm::Swarm;
 use crate::trace::{Happening, Trace};
 
 const CLIENTS: usize = 3;
@@ -35,11 +42,10 @@ pub enum Setting {
     Faithful,
     /// The server may also lose everything, or what it was told last.
     Forgetful,
-    /// A client goes on believing for as long as the server was asked for: clocks that differ are
-    /// not allowed for.
-    Trusting,
-    /// Every fence is drawn by `INCR`, whatever happened to the counter.
-    Incrementing,
+    /// The server keeps everything, but clocks differ by more than is allowed for.
+    Wild,
+    /// One of the rules is broken.
+    Broken(Rule),
 }
 
 /// The state of one run.
@@ -70,6 +76,13 @@ pub struct World<'a> {
     clean: BTreeSet<String>,
     /// Whether somebody took or prolonged the lock since it was last looked at.
     taken: bool,
+    /// Tokens of requests that arrive twice.
+    doubled: BTreeSet<String>,
+    /// How many tokens were replaced by others.
+    renamed: u8,
+    ledger: Ledger,
+    storage: Storage,
+    swarm: Swarm,
     trace: &'a mut Trace,
 }
 
@@ -80,7 +93,7 @@ pub struct World<'a> {
 /// If an invariant is violated.
 pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
     let mut world = World::new(setting, entropy, trace);
-    while let Some(choice) = world.entropy.choose(32) {
+    while let Some(choice) = world.entropy.choose(34) {
         world.step(choice);
         world.check();
     }
@@ -96,14 +109,23 @@ impl<'a> World<'a> {
             _ => vec![permits(1), permits(2), permits(LIMIT)],
         };
         let cohorts = entropy.pick(2) == 0;
+        let swarm = Swarm::draw(&mut entropy);
         let name = LockName::new("orders").expect("a short name");
-        let mut store = Store::new();
-        store.set_clock(EPOCH);
-        // Half a per cent each way: within what is allowed for.
-        let rates = match setting {
-            Setting::Trusting => [900, 900, 900],
-            Setting::Faithful | Setting::Forgetful | Setting::Incrementing => [995, 1_000, 1_005],
+        let mut store = match setting {
+            Setting::Broken(Rule::Script(omission)) => Store::without(omission),
+            Setting::Faithful | Setting::Forgetful | Setting::Wild | Setting::Broken(_) => {
+                Store::new()
+            }
         };
+        store.set_clock(EPOCH);
+        let rates = match setting {
+            Setting::Broken(Rule::Drift) => [900, 900, 900],
+            Setting::Wild => [500, 900, 1_500],
+            // Half a per cent each way: within what is allowed for.
+            Setting::Faithful | Setting::Forgetful | Setting::Broken(_) => [995, 1_000, 1_005],
+        };
+        let storage = Storage::new(setting != Setting::Broken(Rule::FencedStorage));
+        let ledger = Ledger::new(&sides);
         Self {
             setting,
             entropy,
@@ -122,6 +144,11 @@ impl<'a> World<'a> {
             over_alone: 0,
             clean: BTreeSet::new(),
             taken: false,
+            doubled: BTreeSet::new(),
+            renamed: 0,
+            ledger,
+            storage,
+            swarm,
             trace,
         }
     }
@@ -135,36 +162,15 @@ impl<'a> World<'a> {
             20..=22 => self.let_time_pass(),
             23..=25 => self.start(client),
             26 | 27 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
-            28 => self.cut(client),
-            29 => self.ghost_arrives(),
+            28 if self.has(Trouble::Cuts) => self.cut(client),
+            29 if self.has(Trouble::LateRequests) => self.ghost_arrives(),
+            28 | 29 | 32 | 33 => self.write(client),
             _ => self.disturb(client),
         }
     }
 
-    /// What nobody asked for.
-    fn disturb(&mut self, client: usize) {
-        match self.entropy.pick(8) {
-            0 => {
-                self.store.delete(self.keys.fence());
-                let at = self.since_the_beginning();
-                self.trace.fault(at, || "the counter is evicted".into());
-            }
-            1 => self.on_any_lock(client, "extend", |hub, lock, now| {
-                hub.extend(lock, Duration::from_millis(700), now);
-            }),
-            2 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
-            3 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
-                hub.disconnect(lock, LossReason::Revoked, now);
-            }),
-            4 => self.a_stranger_takes(),
-            5 => self.crash(client),
-            6 if self.forgets() => self.restart(),
-            _ => self.disk = self.store.snapshot(),
-        }
-    }
-
     fn forgets(&self) -> bool {
-        matches!(self.setting, Setting::Forgetful | Setting::Incrementing)
+        self.setting == Setting::Forgetful || self.breaks(Rule::MintedPerConnection)
     }
 
     fn since_the_beginning(&self) -> Duration {
@@ -190,12 +196,13 @@ impl<'a> World<'a> {
         let settings =
             RedisOptions::new(Identity::new("build-7", 4242)).with_min_validity(lease / 10);
         let settings = settings.with_extension_cadence(lease / 20);
-        let seed = Seed::from_bytes([u8::try_from(self.started).unwrap_or(0); 32]);
+        let seed = self.seed(client);
         let now = self.clients[client].local(self.now);
         let machine = ServerLock::new(self.keys.clone(), side, &options, &settings, &seed, now)
             .expect("sensible options");
         let machine = if self.cohorts { machine.leading(&options) } else { machine };
-        let mut belief = Belief::new(side, machine.token().as_str(), timeout.is_none());
+        let mut belief =
+            Belief::new(side, machine.token().as_str(), timeout.is_none(), (self.now, now));
         self.end_what_expired();
         belief.over_before = self.fence_to_exceed(side);
         let lock = self.clients[client].hub.start(machine, belief, now);
@@ -210,9 +217,14 @@ impl<'a> World<'a> {
     /// The server carries out the next request of a client's connection.
     fn execute_next(&mut self, client: usize) {
         let Some(flight) = self.clients[client].sent.pop_front() else { return };
-        let reply = self.execute(&flight);
-        self.trace.note(|| format!("server: {:?} of {client} -> {reply:?}", flight.command.verb));
-        let answer = reply.map_err(Fault::refused);
+        let answer = match self.unwilling() {
+            Some(fault) => Err(fault),
+            None => self.execute(&flight).map_err(Fault::refused),
+        };
+        self.trace.note(|| format!("server: {:?} of {client} -> {answer:?}", flight.command.verb));
+        if self.has(Trouble::Doubles) && self.entropy.happens(16) {
+            self.double(flight.clone());
+        }
         self.clients[client].answers.push_back((flight.lock, flight.id, answer));
     }
 
@@ -222,9 +234,11 @@ impl<'a> World<'a> {
         self.now += u64::from(FENCES);
         self.trace.event();
         self.store.set_clock(EPOCH + self.now);
+        let (before, ended) = self.holder();
+        let counted = self.breaks(Rule::MintedPerConnection);
         let client = &mut self.clients[flight.client];
         let reply = if let Verb::Take { .. } = flight.command.verb {
-            let lifted = !client.drawn && self.setting != Setting::Incrementing;
+            let lifted = !client.drawn && !counted;
             let draw = if lifted { Draw::Mint } else { Draw::Increment };
             let reply = self.store.take(&flight.command, draw);
             // Whoever finds the lock held has drawn nothing.
@@ -233,19 +247,49 @@ impl<'a> World<'a> {
         } else {
             self.store.execute(&flight.command, INBOXES[flight.client])
         };
-        for (inbox, text) in self.store.take_messages() {
+        let messages = self.store.take_messages();
+        if let Ok(reply) = &reply
+            && self.is_kept()
+        {
+            let tokens = messages.iter().filter_map(|(_, text)| Message::parse(text));
+            let let_in: Vec<&str> = tokens.map(|(token, _)| token).collect();
+            self.ledger.record(flight, *reply, &let_in, before.as_deref(), &self.store);
+        }
+        for (inbox, text) in messages {
             let client = inbox.parse().expect("inboxes are numbers");
             self.messages.push((client, text.to_string()));
         }
+        // A lease that became shorter may be shorter than its holder believes.
+        self.taken |= ended > self.holder().1;
         self.check_cleanness();
         reply
     }
 
+    /// What stands at the lock, if it is one token, and when it ends.
+    fn holder(&self) -> (Option<Arc<str>>, Option<i64>) {
+        match self.store.entries().get(self.keys.lock()) {
+            Some(Entry { value: Value::Text(text), expires }) => (Some(text.clone()), *expires),
+            Some(Entry { value: Value::Hash(_) | Value::Sorted(_), expires }) => (None, *expires),
+            None => (None, None),
+        }
+    }
+
+    /// Whether the server keeps what it was told.
+    fn is_kept(&self) -> bool {
+        !self.forgets()
+    }
+
     fn deliver_next(&mut self, client: usize) {
+        if self.is_paused(client) {
+            return;
+        }
         let now = self.clients[client].local(self.now);
         let Some((lock, id, answer)) = self.clients[client].answers.pop_front() else { return };
         self.trace.note(|| format!("{lock:?} of {client} hears {answer:?}"));
         self.trace.event();
+        if let Some(belief) = self.clients[client].hub.attachment(lock) {
+            belief.unsure |= answer.is_err();
+        }
         self.clients[client].hub.handle_reply(lock, id, answer, now);
         self.settle(client);
     }
@@ -257,7 +301,7 @@ impl<'a> World<'a> {
         let chosen = self.entropy.pick(self.messages.len());
         let (client, text) = match self.entropy.pick(6) {
             0 => self.messages[chosen].clone(),
-            1 => {
+            1 if self.has(Trouble::LostMessages) => {
                 self.messages.swap_remove(chosen);
                 let at = self.since_the_beginning();
                 return self.trace.fault(at, || "a message is lost".into());
@@ -268,9 +312,17 @@ impl<'a> World<'a> {
     }
 
     fn deliver_message(&mut self, client: usize, text: &str) {
-        let (token, message): (&str, Message) = Message::parse(text).expect("our own form");
+        let (token, mut message): (&str, Message) = Message::parse(text).expect("our own form");
         let now = self.clients[client].local(self.now);
-        let Some(lock) = self.clients[client].lock_of(token) else { return };
+        let Some(lock) = self.clients[client].lock_of(token).filter(|_| !self.is_paused(client))
+        else {
+            return;
+        };
+        if self.breaks(Rule::OwnStamp)
+            && let Some(belief) = self.clients[client].hub.attachment(lock)
+        {
+            message.stamp = belief.stamp;
+        }
         self.trace.note(|| format!("{lock:?} of {client} is told {message:?}"));
         self.trace.event();
         self.clients[client].hub.message(lock, message, now);
@@ -282,21 +334,31 @@ impl<'a> World<'a> {
         let next = self.clients.iter().filter_map(|client| client.deadline(self.now)).min();
         let then = match (self.entropy.pick(8), next) {
             (choice @ 0..5, _) => self.now + steps[choice],
+            (5, _) => self.expiry().unwrap_or(self.now + 1_000),
             (_, Some(next)) => next,
             (_, None) => return,
         };
         self.pass_until(then);
     }
 
+    /// When the lock is free, if nobody does anything, and whoever waits for that looks.
+    fn expiry(&self) -> Option<u64> {
+        let ends = self.store.entries().get(self.keys.lock())?.expires? + 3;
+        (u64::try_from(ends).ok()? * 1_000).checked_sub(EPOCH)
+    }
+
     /// Nobody's deadline is passed over, but nobody need be woken at it either.
     fn pass_until(&mut self, then: u64) {
-        self.now = self.now.max(then);
+        let before = self.now;
+        self.now = before.max(then);
         self.store.set_clock(EPOCH + self.now);
+        self.shift_clocks(before);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
         self.trace.event();
         for client in 0..CLIENTS {
             // A client that sleeps on is one that a busy machine does not let run.
-            if self.entropy.happens(64) {
+            let starved = self.has(Trouble::Starvation) && self.entropy.happens(64);
+            if starved || self.is_paused(client) || self.sleeps_until_told(client) {
                 continue;
             }
             let now = self.clients[client].local(self.now);
@@ -317,7 +379,7 @@ impl<'a> World<'a> {
     ) {
         let now = self.clients[client].local(self.now);
         let locks: Vec<LockId> = self.clients[client].hub.locks().collect();
-        if locks.is_empty() {
+        if locks.is_empty() || self.is_paused(client) {
             return;
         }
         let lock = locks[self.entropy.pick(locks.len())];
@@ -329,75 +391,11 @@ impl<'a> World<'a> {
             self.trace.event();
         }
         self.note_end(client, lock, word == "release");
+        if word == "release" {
+            self.take_back(client, lock);
+        }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
-    }
-
-    /// A connection breaks: what was sent may still arrive, and nothing more is heard.
-    fn cut(&mut self, client: usize) {
-        let at = self.since_the_beginning();
-        self.trace.fault(at, || format!("client {client} is cut off"));
-        let now = self.clients[client].local(self.now);
-        let sent: Vec<Flight> = self.clients[client].sent.drain(..).collect();
-        let heard: Vec<_> = self.clients[client].answers.drain(..).collect();
-        self.clients[client].drawn = false;
-        let lost = heard.iter().map(|(lock, id, _)| (*lock, *id));
-        for (lock, id) in lost.chain(sent.iter().map(|flight| (flight.lock, flight.id))) {
-            let fault = Err(Fault::unknown("the connection broke"));
-            self.trace.event();
-            self.clients[client].hub.handle_reply(lock, id, fault, now);
-        }
-        self.ghosts.extend(sent);
-        self.settle(client);
-    }
-
-    fn ghost_arrives(&mut self) {
-        if !self.ghosts.is_empty() {
-            let chosen = self.entropy.pick(self.ghosts.len());
-            let flight = self.ghosts.swap_remove(chosen);
-            let reply = self.execute(&flight);
-            self.trace.saw("a request arrived after its connection was gone");
-            self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command.verb));
-        }
-    }
-
-    fn crash(&mut self, client: usize) {
-        self.trace.note(|| format!("client {client} crashes"));
-        let at = self.since_the_beginning();
-        self.trace.happened(at, || Happening::Crashed { client });
-        self.trace.saw("a client crashed");
-        let sent = self.clients[client].sent.drain(..);
-        self.ghosts.extend(sent);
-        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
-            self.note_end(client, lock, true);
-        }
-        let rate = self.clients[client].rate;
-        self.clients[client] = Client::new(rate);
-    }
-
-    /// The server starts anew with what was on its disk, and nobody is connected.
-    fn restart(&mut self) {
-        let at = self.since_the_beginning();
-        self.trace.fault(at, || "the server starts anew".into());
-        self.trace.saw("the server forgot");
-        let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
-        self.store.restart_with(disk);
-        self.ghosts.clear();
-        self.messages.clear();
-        for client in 0..CLIENTS {
-            self.cut(client);
-        }
-        self.ghosts.clear();
-    }
-
-    fn a_stranger_takes(&mut self) {
-        let counted = matches!(self.sides[0], Side::Permits { .. });
-        if !counted && self.store.foreign_set_nx(self.keys.lock(), "somebody", 900) {
-            self.stranger = Some(self.now + 900_000);
-            self.taken = true;
-            let at = self.since_the_beginning();
-            self.trace.fault(at, || "a stranger takes the lock".into());
-        }
     }
 
     /// Never two who may both be right; there is nobody new unless the lock was taken.
@@ -407,8 +405,9 @@ impl<'a> World<'a> {
         }
         let mut alone = usize::from(self.stranger.is_some_and(|until| self.now < until));
         let (mut shared, mut permits) = (0, 0);
+        let by_deadline = !self.breaks(Rule::DeadlineItself) && !self.breaks(Rule::ToldLoss);
         for client in &mut self.clients {
-            for side in client.holders(self.now) {
+            for side in client.holders(self.now, by_deadline) {
                 match side {
                     Side::Exclusive => alone += 1,
                     Side::Shared => shared += 1,
@@ -416,12 +415,16 @@ impl<'a> World<'a> {
                 }
             }
         }
+        if !self.is_kept() || self.setting == Setting::Wild {
+            return;
+        }
         assert!(alone < 2, "exclusion: {alone} hold it alone");
         assert!(alone == 0 || shared == 0, "exclusion: {shared} share what one holds alone");
         assert!(permits <= LIMIT, "exclusion: {permits} permits of {LIMIT} are out");
         if shared > 1 {
             self.trace.saw("readers share");
         }
+        self.check_deadlines();
     }
 
     /// Nothing is left of whoever was told so, but a key that says whom to refuse: it has the token
@@ -441,6 +444,18 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Nobody believes in a lease for longer than the server does.
+    fn check_deadlines(&mut self) {
+        let Some(entry) = self.store.entries().get(self.keys.lock()) else { return };
+        let (Value::Text(token), Some(ends)) = (&entry.value, entry.expires) else { return };
+        let ends = u64::try_from(ends + 1).expect("it is long after 1970") * 1_000 - EPOCH;
+        for client in &mut self.clients {
+            for until in client.deadlines(token) {
+                assert!(until <= ends, "deadline: {until} us, and the lease ends at {ends}");
+            }
+        }
+    }
+
     /// A hold that its holder ends is over now, if it was not before.
     fn note_end(&mut self, client: usize, lock: LockId, ends: bool) {
         let now = self.clients[client].local(self.now);
@@ -454,6 +469,9 @@ impl<'a> World<'a> {
             self.over = self.over.max(fence);
             if belief.is_alone() {
                 self.over_alone = self.over_alone.max(fence);
+            }
+            if let Some(hold) = belief.hold {
+                self.storage.end(hold, self.now);
             }
         }
     }

@@ -138,6 +138,10 @@ impl Office {
             self.settled.push_back((origin, Ok(Reply::Unlocked(false))));
             return Ok(());
         }
+        if self.flaw == Flaw::KeepsForThePool && verb == Verb::Unlock && held {
+            self.settled.push_back((origin, Ok(Reply::Unlocked(true))));
+            return Ok(());
+        }
         let unsure = verb == Verb::Unlock && !held && self.sessions.is_shared(session, id, key);
         if verb == Verb::Close || unsure {
             if self.flaw == Flaw::ClosesNothing {

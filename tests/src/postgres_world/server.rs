@@ -248,7 +248,9 @@ impl World<'_> {
                 self.unlock(backend, AdvisoryKey::Single(keys.permit(number)));
             }
         }
-        self.order(backend, Statement::Commit);
+        if self.flaw != Flaw::LeavesTransactions {
+            self.order(backend, Statement::Commit);
+        }
         let busy = !permits.inside && !enough;
         self.reply(id, Ok(if busy { Reply::Busy } else { Reply::Took(took) }));
     }

@@ -5,14 +5,21 @@ use std::collections::{BTreeSet, VecDeque};
 use lock_proto::redis::{RedisLock, Reply, Side};
 use lock_proto::{Event, Fault, Hub, Instant, LockError, LockId, LossReason, RequestId};
 
-use super::World;
 use super::servers::Flight;
+use super::{Rule, Setting, World};
+use crate::storage::HoldNumber;
+
+const OTHER_SERVERS: Setting = Setting::Broken(Rule::SameServers);
 
 /// One incarnation of a client.
 #[derive(Debug)]
 pub(super) struct Client {
     /// How fast its clock runs, in thousandths.
     pub(super) rate: u64,
+    /// How many microseconds its clock has lost.
+    pub(super) behind: u64,
+    /// Until when it stands still.
+    pub(super) paused_until: u64,
     pub(super) hub: Hub<RedisLock, Belief>,
     /// Its connection to each server.
     pub(super) links: Vec<Link>,
@@ -37,6 +44,12 @@ pub(super) struct Belief {
     pub(super) stands_on: usize,
     /// How many servers had granted it when it was acquired.
     pub(super) granted_by: usize,
+    /// When it was asked for.
+    pub(super) asked_at: u64,
+    /// The ballots of the yeses that it has heard.
+    pub(super) yeses: Vec<u64>,
+    /// What it writes to, if it holds the lock alone.
+    pub(super) hold: Option<HoldNumber>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +60,11 @@ pub(super) enum State {
 }
 
 impl Belief {
-    pub(super) fn new(side: Side, patient: bool) -> Self {
+    pub(super) fn new(side: Side, patient: bool, asked_at: u64) -> Self {
         let (tokens, state) = (BTreeSet::new(), State::Waiting);
-        Self { side, tokens, state, patient, stands_on: 0, granted_by: 0 }
+        let (yeses, hold) = (Vec::new(), None);
+        let (stands_on, granted_by) = (0, 0);
+        Self { side, tokens, state, patient, stands_on, granted_by, asked_at, yeses, hold }
     }
 
     pub(super) fn acquired_at(&self) -> u64 {
@@ -62,18 +77,20 @@ impl Belief {
 
 impl Client {
     pub(super) fn new(rate: u64, servers: usize) -> Self {
-        Self { rate, hub: Hub::new(), links: (0..servers).map(|_| Link::default()).collect() }
+        let links = (0..servers).map(|_| Link::default()).collect();
+        Self { rate, behind: 0, paused_until: 0, hub: Hub::new(), links }
     }
 
     /// Its own clock.
     pub(super) fn local(&self, now: u64) -> Instant {
-        Instant::from_nanos(now * self.rate)
+        Instant::from_nanos((now - self.behind.min(now)) * self.rate)
     }
 
     /// When it wants to be woken, by everybody's clock.
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
         let due = self.hub.poll_timeout()?;
-        Some(due.as_nanos().div_ceil(self.rate).max(now))
+        let due = due.as_nanos().div_ceil(self.rate) + self.behind;
+        Some(due.max(self.paused_until).max(now))
     }
 
     pub(super) fn lock_of(&mut self, token: &str) -> Option<LockId> {
@@ -116,7 +133,9 @@ impl World<'_> {
             }
             let process = &mut self.clients[client];
             while let Some(request) = process.hub.poll_request(lock) {
-                let command = request.command;
+                let mut command = request.command;
+                // Where clients know other servers, the second has the last three of five.
+                command.server += if self.setting == OTHER_SERVERS && client == 1 { 2 } else { 0 };
                 self.trace.note(|| {
                     format!("    {lock:?} of {client}: to {} {:?}", command.server, command.verb)
                 });
@@ -146,10 +165,14 @@ impl World<'_> {
         };
         match event {
             Event::Acquired { valid_until: Some(until), fence: Some(ballot) } => {
+                let smallest = belief.yeses.iter().min().copied().unwrap_or(*ballot);
+                let ballot = if self.breaks(Rule::CountedBallot) { &smallest } else { ballot };
                 // Shared holds exclude nobody who shares.
                 let alone = belief.side == Side::Exclusive;
                 let over = if alone { self.over } else { self.over_alone };
                 assert!(*ballot > over, "ballots: {ballot} after {over}");
+                let number = || self.storage.begin(belief.asked_at, *ballot);
+                belief.hold = alone.then(number);
                 let new = self.ballots.insert(*ballot);
                 assert!(new || self.forgotten, "ballots: {ballot} twice");
                 belief.granted_by = self.grants(&belief.tokens, left(*until), *ballot);

@@ -15,6 +15,9 @@ impl World<'_> {
     /// Lets everybody be served in turn, and then looks at what is left.
     pub(super) fn finish(&mut self) {
         self.trace.note(|| "the end begins".into());
+        for client in &mut self.clients {
+            client.paused_until = 0;
+        }
         for server in &mut self.servers {
             server.is_down = false;
         }

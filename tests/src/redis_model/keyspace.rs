@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use super::Omission;
+
 /// What a server answers to a command for another type of key.
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
@@ -80,9 +82,19 @@ pub struct Keyspace {
     micros: i64,
     entries: BTreeMap<Arc<str>, Entry>,
     published: VecDeque<(Arc<str>, Arc<str>)>,
+    omission: Option<Omission>,
 }
 
 impl Keyspace {
+    pub(super) fn without(omission: Omission) -> Self {
+        Self { omission: Some(omission), ..Self::default() }
+    }
+
+    /// Whether the scripts leave that out.
+    pub(super) fn omits(&self, omission: Omission) -> bool {
+        self.omission == Some(omission)
+    }
+
     pub(super) fn set_clock(&mut self, micros: i64) {
         self.micros = micros;
         let now = self.now_ms();

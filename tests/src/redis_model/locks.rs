@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lock_proto::redis::FENCES;
 
 use super::keyspace::{Answered, Keyspace, Score};
-use super::{Answer, Words};
+use super::{Answer, Omission, Words};
 
 /// What stands at the lock while readers hold it.
 const SHARED: &str = "readers";
@@ -59,7 +59,7 @@ impl<'a> Lock<'a> {
         let (ttl, wait, stamp) = (words.number(), words.text() == "1", words.text());
         let (claim, live, inbox) = (words.text(), words.number(), words.text());
 
-        if self.keys.exists(gone) {
+        if self.keys.exists(gone) && !self.keys.omits(Omission::Refusal) {
             return Ok(Answer::numbers([-1, 0, 0]));
         }
         let state = self.state()?;
@@ -69,7 +69,7 @@ impl<'a> Lock<'a> {
             State::Free | State::Left => false,
         };
         if ours {
-            self.forget(token)?;
+            self.forget_own(token)?;
             self.claim_ttl(token, shared, ttl)?;
             return Ok(Answer::numbers([1, self.mint(shared)?, 0]));
         }
@@ -102,6 +102,10 @@ impl<'a> Lock<'a> {
             self.prolong(self.readers, ttl);
             return Ok(Answer::numbers([1]));
         }
+        if state == State::Free && self.keys.omits(Omission::HeldExtend) {
+            self.keys.set(self.lock, token, Some(ttl));
+            return Ok(Answer::numbers([1]));
+        }
         Ok(Answer::numbers([0]))
     }
 
@@ -110,16 +114,22 @@ impl<'a> Lock<'a> {
         let mut words = Words::new(args);
         let (token, refused) = (words.text(), words.number());
         let value = self.keys.get(self.lock)?;
-        let held = value.as_deref() == Some(token);
+        let held = value.as_deref() == Some(token)
+            || (value.is_some() && self.keys.omits(Omission::ComparedRelease));
         let shared = value.as_deref() == Some(SHARED) && self.keys.zrem(self.readers, token)?;
         if held {
             self.keys.del(self.lock);
             self.keys.del(self.readers);
+            if self.keys.omits(Omission::LastingCounter) {
+                self.keys.del(self.fence);
+            }
         }
         if self.keys.exists(self.waiting) {
-            self.forget(token)?;
+            self.forget_own(token)?;
             let state = if held { State::Left } else { self.state()? };
-            self.hand_over(&state, None)?;
+            if !self.keys.omits(Omission::HandOver) {
+                self.hand_over(&state, None)?;
+            }
         } else if shared {
             self.state()?;
         }
@@ -188,6 +198,9 @@ impl<'a> Lock<'a> {
             Some(holder) if &*holder != SHARED => return Ok(State::Held(holder)),
             Some(_) => {}
         }
+        if self.keys.omits(Omission::ReaderLease) {
+            return Ok(State::Shared);
+        }
         let now = Score::whole(self.keys.now_ms());
         self.keys.zrem_up_to(self.readers, now)?;
         let Some((_, last)) = self.keys.zlast(self.readers)? else {
@@ -207,6 +220,11 @@ impl<'a> Lock<'a> {
         Ok(())
     }
 
+    /// Who holds the lock waits for it no more.
+    fn forget_own(&mut self, token: &str) -> Answered<()> {
+        if self.keys.omits(Omission::OwnEntry) { Ok(()) } else { self.forget(token) }
+    }
+
     fn enqueue(
         &mut self,
         line: &str,
@@ -220,6 +238,10 @@ impl<'a> Lock<'a> {
         let until = self.keys.now_ms() + live;
         self.keys.hset(self.waiting, token, &format!("{until} {stamp} {claim} {inbox}"))?;
         line_up(self.keys, line, token)?;
+        if self.keys.omits(Omission::ServerScores) {
+            let behind = inbox.parse::<i64>().unwrap_or(0) * 1_000_000;
+            self.keys.zadd(line, Score::whole(self.keys.now_us() - behind), token)?;
+        }
         self.prolong(self.waiting, KEEP_MS);
         self.prolong(line, KEEP_MS);
         Ok(())
@@ -274,6 +296,15 @@ impl<'a> Lock<'a> {
         if matches!(state, State::Held(_)) {
             return Ok(None);
         }
+        if self.keys.omits(Omission::DeadHead) && self.has_dead_head()? {
+            return Ok(None);
+        }
+        if let Some(caller) = caller
+            && *state == State::Free
+            && self.keys.omits(Omission::QueueFirst)
+        {
+            return self.barge(caller);
+        }
         let writer = self.head(self.writers)?;
         let mut reader = self.head(self.queue)?;
         let readers_first = match (&reader, &writer) {
@@ -298,6 +329,23 @@ impl<'a> Lock<'a> {
         }
         Ok(fence)
     }
+
+    /// Whether the first writer is dead.
+    fn has_dead_head(&self) -> Answered<bool> {
+        let Some((token, _)) = self.keys.zfirst(self.writers)? else { return Ok(false) };
+        let entry = self.keys.hget(self.waiting, &token)?.unwrap_or_default();
+        Ok(parse(&entry).is_none_or(|(live, ..)| live <= self.keys.now_ms()))
+    }
+
+    /// Lets the caller in, whoever waits.
+    fn barge(&mut self, token: &str) -> Answered<Option<i64>> {
+        if self.keys.zscore(self.writers, token)?.is_none() {
+            return Ok(None);
+        }
+        self.forget(token)?;
+        self.keys.set(self.lock, token, Some(1));
+        self.mint(false).map(Some)
+    }
 }
 
 /// `give_back.lua`
@@ -307,9 +355,10 @@ pub(super) fn give_back(
     waiting: &str,
     token: &str,
 ) -> Answered<Vec<Answer>> {
-    let answer = if keys.get(lock)?.as_deref() != Some(token) {
+    let own = keys.get(lock)?.as_deref() == Some(token);
+    let answer = if !own && !keys.omits(Omission::ComparedRelease) {
         0
-    } else if keys.exists(waiting) {
+    } else if keys.exists(waiting) && !keys.omits(Omission::LookedForWaiters) {
         2
     } else {
         keys.del(lock);
@@ -334,14 +383,21 @@ pub(super) fn counter(keys: &Keyspace, fence: &str) -> Answered<i64> {
 /// The first of `count` numbers above every one before them, and no less than the server's
 /// microseconds.
 pub(super) fn mint(keys: &mut Keyspace, fence: &str, count: i64) -> Answered<i64> {
-    let number = (counter(keys, fence)? + 1).max(keys.now_us());
+    let before = counter(keys, fence)?;
+    let number = if keys.omits(Omission::OwnNumber) {
+        return Ok(before);
+    } else if keys.omits(Omission::ServerTime) || keys.omits(Omission::LastingCounter) {
+        before + 1
+    } else {
+        (before + 1).max(keys.now_us())
+    };
     keys.set(fence, &(number + count - 1).to_string(), None);
     Ok(number)
 }
 
 /// Never shortens a lease.
 pub(super) fn prolong(keys: &mut Keyspace, key: &str, ttl: i64) {
-    if keys.pttl(key) < ttl {
+    if keys.pttl(key) < ttl || keys.omits(Omission::LongerLease) {
         keys.pexpire(key, ttl);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::keyspace::{Answered, Keyspace, Score};
 use super::locks::{KEEP_MS, counter, later_stamp, line_up, living, mint, prolong};
-use super::{Answer, Words};
+use super::{Answer, Omission, Words};
 
 /// Redis refuses what .NET would not take for a time either.
 const LONGEST_MS: i64 = 2_147_483_647;
@@ -121,6 +121,9 @@ impl<'a> Semaphore<'a> {
 
     /// Permits whose lease is over are free.
     fn prune(&mut self) -> Answered<()> {
+        if self.keys.omits(Omission::PermitLease) {
+            return Ok(());
+        }
         self.keys.zrem_up_to(self.permits, self.now())
     }
 

@@ -2,16 +2,21 @@
 
 use std::collections::VecDeque;
 
-use lock_proto::redis::{Command, Reply, ServerLock, Side};
+use lock_proto::redis::{Command, Reply, ServerLock, Side, Token, Verb};
 use lock_proto::{Event, Fault, Hub, Instant, LockId, LossReason, RequestId, Succession};
 
-use super::World;
+use super::{Rule, Setting, World};
+use crate::storage::HoldNumber;
 
 /// One incarnation of a client.
 #[derive(Debug)]
 pub(super) struct Client {
     /// How fast its clock runs, in thousandths.
     pub(super) rate: u64,
+    /// How many microseconds its clock has lost.
+    pub(super) behind: u64,
+    /// Until when it stands still.
+    pub(super) paused_until: u64,
     pub(super) hub: Hub<ServerLock, Belief>,
     pub(super) sent: VecDeque<Flight>,
     pub(super) answers: VecDeque<(LockId, RequestId, Result<Reply, Fault>)>,
@@ -38,6 +43,18 @@ pub(super) struct Belief {
     pub(super) patient: bool,
     /// The fence that was to be exceeded when it was asked for.
     pub(super) over_before: u64,
+    /// When it was asked for, in microseconds of everybody's time.
+    pub(super) since: u64,
+    /// When the last question was, by its client's clock.
+    pub(super) asked_at: Instant,
+    /// The last stamp of its refreshes.
+    pub(super) stamp: u64,
+    /// Whether an answer was lost since the last question.
+    pub(super) unsure: bool,
+    /// Its token, if it was replaced.
+    pub(super) renamed: Option<Token>,
+    /// What it writes to, if it holds the lock alone.
+    pub(super) hold: Option<HoldNumber>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +65,26 @@ pub(super) enum State {
 }
 
 impl Belief {
-    pub(super) fn new(side: Side, token: &str, patient: bool) -> Self {
-        Self { side, token: token.into(), state: State::Waiting, patient, over_before: 0 }
+    /// One that is asked for at `since` of everybody's time, and `asked_at` of its client's.
+    pub(super) fn new(
+        side: Side,
+        token: &str,
+        patient: bool,
+        (since, asked_at): (u64, Instant),
+    ) -> Self {
+        Self {
+            side,
+            token: token.into(),
+            state: State::Waiting,
+            patient,
+            over_before: 0,
+            since,
+            asked_at,
+            stamp: 0,
+            unsure: false,
+            renamed: None,
+            hold: None,
+        }
     }
 
     /// Whether it excludes everybody else.
@@ -62,6 +97,8 @@ impl Client {
     pub(super) fn new(rate: u64) -> Self {
         Self {
             rate,
+            behind: 0,
+            paused_until: 0,
             hub: Hub::new(),
             sent: VecDeque::new(),
             answers: VecDeque::new(),
@@ -71,13 +108,30 @@ impl Client {
 
     /// Its own clock.
     pub(super) fn local(&self, now: u64) -> Instant {
-        Instant::from_nanos(now * self.rate)
+        Instant::from_nanos((now - self.behind.min(now)) * self.rate)
+    }
+
+    /// Until when those believe to hold the lock that go by `token`, by everybody's clock.
+    pub(super) fn deadlines(&mut self, token: &str) -> Vec<u64> {
+        let locks: Vec<LockId> = self.hub.locks().collect();
+        let deadlines = locks.into_iter().filter_map(|lock| {
+            let belief = self.hub.attachment(lock).filter(|belief| belief.token == token)?;
+            let State::Held { until, .. } = belief.state else { return None };
+            Some(until)
+        });
+        let deadlines: Vec<Instant> = deadlines.collect();
+        deadlines.into_iter().map(|until| self.everybodys(until)).collect()
+    }
+
+    /// When its clock shows `local`, by everybody's, if nobody sets it meanwhile.
+    pub(super) fn everybodys(&self, local: Instant) -> u64 {
+        local.as_nanos().div_ceil(self.rate) + self.behind
     }
 
     /// When it wants to be woken, by everybody's clock.
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
-        let due = self.hub.poll_timeout()?;
-        Some(due.as_nanos().div_ceil(self.rate).max(now))
+        let due = self.everybodys(self.hub.poll_timeout()?);
+        Some(due.max(self.paused_until).max(now))
     }
 
     pub(super) fn lock_of(&mut self, token: &str) -> Option<LockId> {
@@ -87,14 +141,14 @@ impl Client {
             .find(|lock| self.hub.attachment(*lock).is_some_and(|belief| belief.token == token))
     }
 
-    /// Those that believe that they hold it.
-    pub(super) fn holders(&mut self, now: u64) -> Vec<Side> {
+    /// What those want that believe that they hold it; only until their deadline, if they look at it.
+    pub(super) fn holders(&mut self, now: u64, by_deadline: bool) -> Vec<Side> {
         let local = self.local(now);
         let locks: Vec<LockId> = self.hub.locks().collect();
         let beliefs = locks.into_iter().filter_map(|lock| {
             let belief = self.hub.attachment(lock)?;
-            let holds = matches!(belief.state, State::Held { until, .. } if local < until);
-            holds.then_some(belief.side)
+            let State::Held { until, .. } = belief.state else { return None };
+            (local < until || !by_deadline).then_some(belief.side)
         });
         beliefs.collect()
     }
@@ -113,11 +167,19 @@ impl World<'_> {
                 self.trace.told(self.since_the_beginning(), client, lock, &event);
                 self.believe(client, lock, &event);
             }
-            let process = &mut self.clients[client];
-            while let Some(request) = process.hub.poll_request(lock) {
+            while let Some(request) = self.clients[client].hub.poll_request(lock) {
+                let process = &mut self.clients[client];
                 let command = request.command;
                 self.trace.note(|| format!("    {lock:?} of {client}: {:?}", command.verb));
-                process.sent.push_back(Flight { client, lock, id: request.id, command });
+                let asked_at = process.local(self.now);
+                if let Some(belief) = process.hub.attachment(lock) {
+                    belief.asked_at = asked_at;
+                    if let Verb::Enter { stamp, .. } = command.verb {
+                        belief.stamp = stamp;
+                    }
+                }
+                let flight = self.sent(Flight { client, lock, id: request.id, command });
+                self.clients[client].sent.push_back(flight);
             }
         }
     }
@@ -136,6 +198,10 @@ impl World<'_> {
         let unused = std::mem::replace(&mut heir.token, left.token);
         // A lock that is passed on came from the server when the one before acquired it.
         heir.over_before = heir.over_before.min(left.over_before);
+        heir.since = heir.since.min(left.since);
+        heir.stamp = left.stamp;
+        heir.asked_at = left.asked_at;
+        heir.renamed = left.renamed;
         hub.attachment(before).expect("it is there").token = unused;
     }
 
@@ -146,22 +212,39 @@ impl World<'_> {
         }
         let forgets = self.forgets();
         if matches!(event, Event::Lost(_)) {
+            if self.breaks(Rule::ToldLoss) {
+                return;
+            }
             self.note_end(client, lock, true);
         }
         let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
-        let side = belief.side;
-        let before = belief.over_before;
-        let before = if forgets { before } else { self.fence_to_exceed(side) };
+        let known = belief.clone();
+        let (side, before) = (known.side, known.over_before);
+        let lasting = !forgets && self.setting != Setting::Wild;
+        let before = if lasting { self.fence_to_exceed(side) } else { before };
+        let until = match event {
+            Event::Acquired { valid_until, .. } | Event::Extended { valid_until } => *valid_until,
+            Event::Warned { .. }
+            | Event::Lost(_)
+            | Event::Failed(_)
+            | Event::Released
+            | Event::Closed { .. }
+            | _ => None,
+        };
+        let until = until.map(|until| self.believed(client, &known, until));
         let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
         match event {
-            Event::Acquired { valid_until: Some(until), fence: Some(fence) } => {
+            Event::Acquired { valid_until: Some(_), fence: Some(fence) } => {
                 assert!(*fence > before, "fence: {fence} after {before}");
-                belief.state = State::Held { until: *until, fence: *fence };
+                let until = until.expect("it has just said so");
+                belief.state = State::Held { until, fence: *fence };
+                let number = || self.storage.begin(belief.since, *fence);
+                belief.hold = belief.is_alone().then(number);
                 self.trace.saw("a lock was acquired");
             }
-            Event::Extended { valid_until: Some(until) } => {
+            Event::Extended { valid_until: Some(_) } => {
                 if let State::Held { until: known, .. } = &mut belief.state {
-                    *known = *until;
+                    *known = until.expect("it has just said so");
                 }
             }
             Event::Warned { .. } => self.trace.saw("a warning"),
@@ -173,7 +256,8 @@ impl World<'_> {
             Event::Closed { clean } => {
                 let token = belief.token.clone();
                 self.clients[client].hub.forget(lock);
-                if *clean {
+                let reused = self.breaks(Rule::FreshToken) || self.breaks(Rule::TokenOfItsOwn);
+                if *clean && !reused && !self.doubled.contains(&token) {
                     self.clean.insert(token);
                 }
             }

@@ -15,6 +15,9 @@ impl World<'_> {
     /// Lets everybody be served in turn, and then looks at what is left.
     pub(super) fn finish(&mut self) {
         self.trace.note(|| "the end begins".into());
+        for client in &mut self.clients {
+            client.paused_until = 0;
+        }
         for _ in 0..ROUNDS {
             if self.clients.iter().all(|client| client.hub.locks().next().is_none()) {
                 return self.nothing_is_left();

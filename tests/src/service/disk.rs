@@ -24,6 +24,8 @@ pub enum Lie {
     NeverBusy,
     /// The wall clock stands still.
     StoppedClock,
+    /// Whoever closes a file loses its process's locks on it, as POSIX has it.
+    ForgottenAtClose,
 }
 
 /// The files of one directory.
@@ -80,7 +82,7 @@ impl Disk {
             Command::Read(file) => return self.read(opener, *file),
             Command::Write(file, bytes) => self.write(opener, *file, bytes)?,
             Command::Remove(file) => self.remove(opener, *file),
-            Command::Close(file) => drop(self.open.remove(&(opener, *file))),
+            Command::Close(file) => self.close(opener, *file),
             Command::Enter { .. } | Command::Leave => panic!("the disk keeps no queue"),
         }
         Ok(Reply::Done)
@@ -207,6 +209,16 @@ impl Disk {
         // Whoever asks for another kind of lock gives up the one that it has, before it is answered.
         self.description(opener, file)?.locked = (!refused).then_some(mode);
         Ok(if refused { Reply::Busy } else { Reply::Done })
+    }
+
+    fn close(&mut self, opener: Opener, file: File) {
+        let closed = self.open.remove(&(opener, file));
+        if let Some(closed) = closed.filter(|_| self.lie == Lie::ForgottenAtClose) {
+            let open = self.open.iter_mut().filter(|((other, _), description)| {
+                other.process == opener.process && description.inode == closed.inode
+            });
+            open.for_each(|(_, description)| description.locked = None);
+        }
     }
 
     fn verify(&mut self, opener: Opener, file: File) -> Result<Reply, Fault> {

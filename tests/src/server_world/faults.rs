@@ -1,0 +1,208 @@
+//! What befalls clients, connections and the server.
+
+use std::time::Duration;
+
+use lock_proto::redis::Side;
+use lock_proto::{Fault, LockId, LossReason};
+
+use super::client::{Client, Flight, State};
+use super::rules::Rule;
+use super::{CLIENTS, World};
+use crate::redis_model::Snapshot;
+use crate::storage::HoldNumber;
+use crate::trace::Happening;
+
+/// What may befall a run, if it is one of those that have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// Connections break.
+    Cuts,
+    /// A request arrives after its connection was gone.
+    LateRequests,
+    /// A request arrives twice, the second time late.
+    Doubles,
+    /// The server answers with an error, or its connection does not take the request.
+    Errors,
+    /// A message is lost.
+    LostMessages,
+    /// A client is not let run when it is due.
+    Starvation,
+    /// A client stands still, for up to ten leases.
+    Pauses,
+    Crashes,
+    /// The fencing counter is evicted.
+    Evictions,
+    /// Somebody else takes the lock with plain commands.
+    Strangers,
+    /// The caller is told, unasked, that its lock is gone or may be free.
+    Disturbances,
+}
+
+impl World<'_> {
+    pub(super) fn has(&self, trouble: Trouble) -> bool {
+        self.swarm.has(trouble as usize)
+    }
+
+    /// What nobody asked for.
+    pub(super) fn disturb(&mut self, client: usize) {
+        match self.entropy.pick(10) {
+            0 if self.has(Trouble::Evictions) => {
+                self.store.delete(self.keys.fence());
+                let at = self.since_the_beginning();
+                self.trace.fault(at, || "the counter is evicted".into());
+            }
+            1 => self.on_any_lock(client, "extend", |hub, lock, now| {
+                hub.extend(lock, Duration::from_millis(700), now);
+            }),
+            2 if self.has(Trouble::Disturbances) => {
+                self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now));
+            }
+            3 if self.has(Trouble::Disturbances) => {
+                self.on_any_lock(client, "disconnect", |hub, lock, now| {
+                    hub.disconnect(lock, LossReason::Revoked, now);
+                });
+            }
+            4 if self.has(Trouble::Strangers) => self.a_stranger_takes(),
+            5 if self.has(Trouble::Crashes) => self.crash(client),
+            6 if self.forgets() => self.restart(),
+            7 if self.has(Trouble::Pauses) => self.pause(client),
+            8 => self.write(client),
+            _ => self.disk = self.store.snapshot(),
+        }
+    }
+
+    /// A client stands still, and goes on where it was.
+    fn pause(&mut self, client: usize) {
+        let lengths = [40_000, 300_000, 2_000_000, 10_000_000];
+        let length = lengths[self.entropy.pick(lengths.len())];
+        self.clients[client].paused_until = self.now + length;
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("client {client} stands still for {} ms", length / 1_000));
+        self.trace.saw("a client stood still");
+    }
+
+    pub(super) fn is_paused(&self, client: usize) -> bool {
+        self.now < self.clients[client].paused_until
+    }
+
+    /// Whether a client waits for a message, and does not look for itself.
+    pub(super) fn sleeps_until_told(&mut self, client: usize) -> bool {
+        let hub = &mut self.clients[client].hub;
+        let locks: Vec<LockId> = hub.locks().collect();
+        let waits = locks
+            .into_iter()
+            .any(|lock| hub.attachment(lock).is_some_and(|belief| belief.state == State::Waiting));
+        waits && self.breaks(Rule::Fallback)
+    }
+
+    /// Somebody writes to what its lock is for, without a look at whether it still has the lock; or
+    /// what was written arrives.
+    pub(super) fn write(&mut self, client: usize) {
+        let way = self.storage.on_the_way();
+        if way > 0 && self.entropy.pick(2) == 0 {
+            let chosen = self.entropy.pick(way);
+            return self.storage.arrive(chosen, self.trace);
+        }
+        let hub = &mut self.clients[client].hub;
+        let locks: Vec<LockId> = hub.locks().collect();
+        let holds = locks.into_iter().filter_map(|lock| hub.attachment(lock)?.hold);
+        let holds: Vec<HoldNumber> = holds.collect();
+        if !holds.is_empty() {
+            self.storage.send(holds[self.entropy.pick(holds.len())]);
+        }
+    }
+
+    /// Why a request is not carried out, now and then.
+    pub(super) fn unwilling(&mut self) -> Option<Fault> {
+        if !self.has(Trouble::Errors) || !self.entropy.happens(12) {
+            return None;
+        }
+        self.trace.saw("the server was unwilling");
+        Some(if self.entropy.pick(2) == 0 {
+            Fault::refused("READONLY You can't write against a read only replica.")
+        } else {
+            Fault::not_sent("NOSCRIPT No matching script.")
+        })
+    }
+
+    /// A request is to arrive once more.
+    pub(super) fn double(&mut self, flight: Flight) {
+        self.trace.saw("a request arrived twice");
+        self.doubled.insert(flight.command.token.as_str().into());
+        self.ghosts.push(flight);
+    }
+
+    /// A connection breaks: what was sent may still arrive, and nothing more is heard.
+    pub(super) fn cut(&mut self, client: usize) {
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("client {client} is cut off"));
+        let now = self.clients[client].local(self.now);
+        let sent: Vec<Flight> = self.clients[client].sent.drain(..).collect();
+        let heard: Vec<_> = self.clients[client].answers.drain(..).collect();
+        self.clients[client].drawn = false;
+        let lost = heard.iter().map(|(lock, id, _)| (*lock, *id));
+        for (lock, id) in lost.chain(sent.iter().map(|flight| (flight.lock, flight.id))) {
+            let fault = if self.breaks(Rule::UnknownIsNoNo) {
+                Fault::refused("the connection broke")
+            } else {
+                Fault::unknown("the connection broke")
+            };
+            self.trace.event();
+            if let Some(belief) = self.clients[client].hub.attachment(lock) {
+                belief.unsure = true;
+            }
+            self.clients[client].hub.handle_reply(lock, id, Err(fault), now);
+        }
+        self.ghosts.extend(sent);
+        self.settle(client);
+    }
+
+    pub(super) fn ghost_arrives(&mut self) {
+        if !self.ghosts.is_empty() {
+            let chosen = self.entropy.pick(self.ghosts.len());
+            let flight = self.ghosts.swap_remove(chosen);
+            let reply = self.execute(&flight);
+            self.trace.saw("a request arrived after its connection was gone");
+            self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command.verb));
+        }
+    }
+
+    fn crash(&mut self, client: usize) {
+        self.trace.note(|| format!("client {client} crashes"));
+        let at = self.since_the_beginning();
+        self.trace.happened(at, || Happening::Crashed { client });
+        self.trace.saw("a client crashed");
+        let sent = self.clients[client].sent.drain(..);
+        self.ghosts.extend(sent);
+        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
+            self.note_end(client, lock, true);
+        }
+        let rate = self.clients[client].rate;
+        self.clients[client] = Client::new(rate);
+    }
+
+    /// The server starts anew with what was on its disk, and nobody is connected.
+    fn restart(&mut self) {
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || "the server starts anew".into());
+        self.trace.saw("the server forgot");
+        let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
+        self.store.restart_with(disk);
+        self.ghosts.clear();
+        self.messages.clear();
+        for client in 0..CLIENTS {
+            self.cut(client);
+        }
+        self.ghosts.clear();
+    }
+
+    fn a_stranger_takes(&mut self) {
+        let counted = matches!(self.sides[0], Side::Permits { .. });
+        if !counted && self.store.foreign_set_nx(self.keys.lock(), "somebody", 900) {
+            self.stranger = Some(self.now + 900_000);
+            self.taken = true;
+            let at = self.since_the_beginning();
+            self.trace.fault(at, || "a stranger takes the lock".into());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Which faults a run has.
+
+use crate::entropy::Entropy;
+
+/// A random half of the faults of a world: all of them at once hide bugs from each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Swarm(usize);
+
+impl Swarm {
+    /// Draws it from the first bytes of a schedule.
+    #[must_use]
+    pub fn draw(entropy: &mut Entropy) -> Self {
+        Self(entropy.pick(256) << 8 | entropy.pick(256))
+    }
+
+    /// Whether the run has the fault of that number, of 16.
+    #[must_use]
+    pub fn has(self, fault: usize) -> bool {
+        self.0 >> fault & 1 == 1
+    }
+}
