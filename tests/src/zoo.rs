@@ -10,7 +10,7 @@
 //! | a hash of names that collides | the 64 bits are those of the sibling for .NET; a collision makes wait |
 //! | a part of several locks that stays behind | there is no lock of several names |
 //! | barriers and latches | there are none |
-//! | sessions that a pooler binds anew | the driver refuses to share a pooler's transactions |
+//! | sessions that a pooler binds anew | the README says that they exclude nobody; `dlock doctor` finds it |
 //! | late grants that are dropped | a token that was given up is refused: `redis-no-refusal` |
 //! | blocking in a drop, tasks that outlive a call | they are of adapters, and have tests there |
 

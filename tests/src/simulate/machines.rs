@@ -73,7 +73,7 @@ const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "redlock",
-        about: "clients of three or five Redis servers that vote",
+        about: "clients of one to nine Redis servers that vote",
         simulation: |entropy, trace| {
             quorum_world::run(quorum_world::Setting::Faithful, entropy, trace);
         },
