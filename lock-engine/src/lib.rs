@@ -16,6 +16,8 @@ mod attendance;
 mod background;
 mod client;
 mod clock;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod crowds;
 mod engine;
 mod loss;
 mod memory;

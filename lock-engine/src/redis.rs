@@ -5,7 +5,6 @@
 
 mod census;
 mod courier;
-mod crowds;
 mod examine;
 mod fault;
 mod inbox;

@@ -71,6 +71,8 @@ fn every_short_life_of_an_advisory_lock_keeps_the_contract() {
     for options in [waiting(), one_try(), leased(), bounded()] {
         let lives = explore(Bounds::new(5, 5), || advisory(Mode::Exclusive, &options));
         assert!(lives > 1_000, "{lives}");
+        let queueing = || advisory(Mode::Exclusive, &options).queueing(Instant::ZERO);
+        explore(Bounds::new(5, 5), queueing);
     }
 }
 

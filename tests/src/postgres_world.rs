@@ -98,6 +98,8 @@ pub struct World<'a> {
     keys: PermitKeys,
     /// Whether the locks of one client stand behind each other.
     cohorts: bool,
+    /// Whether the locks of a mutex stand in the queue without a try.
+    crowded: bool,
     fenced: bool,
     fence: u64,
     last_fence: BTreeMap<AdvisoryKey, u64>,
@@ -141,6 +143,7 @@ impl<'a> World<'a> {
         Self {
             flaw,
             cohorts: entropy.pick(2) == 0,
+            crowded: entropy.pick(4) == 0,
             fenced: entropy.pick(2) == 0,
             entropy,
             now: 0,
@@ -224,6 +227,7 @@ impl<'a> World<'a> {
             Want::Lock(key, mode) => {
                 let lock = AdvisoryLock::new(key, mode, &options, &seed, now);
                 let lock = lock.expect("sensible options");
+                let lock = if self.crowded { lock.queueing(now) } else { lock };
                 let lock = if self.cohorts { lock.leading(self.fenced) } else { lock };
                 PostgresLock::Advisory(lock)
             }

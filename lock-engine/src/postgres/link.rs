@@ -22,6 +22,7 @@ use super::orders::{
 use super::session::serve;
 use super::setup::PostgresPlan;
 use crate::background::Driven as _;
+use crate::crowds::{Crowds, Queue};
 use crate::engine::{Answer, Engine, Link};
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
@@ -30,6 +31,7 @@ pub(super) struct PostgresLink {
     plan: Arc<PostgresPlan>,
     network: Arc<dyn Network>,
     seeds: Seeds,
+    crowds: Crowds,
     pool: Mutex<Pool>,
     /// Whether the pool has a loss to tell, so that nobody locks it to find out.
     has_losses: AtomicBool,
@@ -70,6 +72,7 @@ impl PostgresLink {
             plan: Arc::new(plan),
             network,
             seeds,
+            crowds: Crowds::new(),
             pool: Mutex::new(pool),
             has_losses: AtomicBool::new(false),
             due: AtomicU64::new(u64::MAX),
@@ -99,6 +102,9 @@ impl PostgresLink {
         let Origin { seat: id, session, verb, .. } = origin;
         let Some(seat) = pool.seats.get_mut(&id) else { return };
         let key = seat.key;
+        if let (Verb::Try, Ok(Reply::Busy)) = (verb, reply) {
+            self.crowds.note(queue_of(key), now);
+        }
         match reply {
             Ok(Reply::Granted { .. }) => {
                 seat.held = true;
@@ -292,6 +298,11 @@ fn ask_on(pool: MutexGuard<'_, Pool>, session: SessionId, order: Order) {
     }
 }
 
+fn queue_of(key: AdvisoryKey) -> Queue {
+    let (high, low, kind) = key.row();
+    Queue::of(u64::from(high) << 32 | u64::from(low) ^ u64::from(kind))
+}
+
 fn takes(verb: Verb) -> bool {
     matches!(verb, Verb::Try | Verb::Wait { .. })
 }
@@ -334,7 +345,9 @@ impl Link for PostgresLink {
                 let exclusive = demand == Demand::Exclusive;
                 let mode = if exclusive { Mode::Exclusive } else { Mode::Shared };
                 let key = Self::key_of(address)?;
+                let crowded = self.crowds.waited_at(queue_of(key), now);
                 let lock = AdvisoryLock::new(key, mode, options, &seed, now)?;
+                let lock = if crowded { lock.queueing(now) } else { lock };
                 let leads = !address.shared;
                 PostgresLock::Advisory(if leads { lock.leading(self.plan.fencing) } else { lock })
             }

@@ -16,10 +16,10 @@ use lock_proto::{
 };
 
 use super::courier::Courier;
-use super::crowds::{Crowds, Queue};
 use super::listeners::Listeners;
 use super::transport::{Office, Origin, Ticket};
 use super::{Inbox, info};
+use crate::crowds::{Crowds, Queue};
 use crate::engine::{Answer, Engine, Link};
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
@@ -127,7 +127,7 @@ impl Link for RedisLink {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
         let (side, settings) = (side(demand), &self.settings);
         let machine = if self.round_trips.len() == 1 {
-            let crowded = self.crowds.waited_at(Queue::of(&keys), now);
+            let crowded = self.crowds.waited_at(Queue::of(keys.hash()), now);
             let lock = ServerLock::new(keys, side, options, settings, &seed, now)?;
             let lock = if crowded { lock.queueing(now) } else { lock };
             RedisLock::Server(if address.shared { lock } else { lock.leading(options) })
@@ -160,7 +160,7 @@ impl Link for RedisLink {
             self.listeners.listen(lock, &command.token);
         }
         let office: Weak<Engine<Self>> = self.engine.clone();
-        let queue = command.listens().then(|| Queue::of(&command.keys));
+        let queue = command.listens().then(|| Queue::of(command.keys.hash()));
         let origin =
             Origin { lock, request: request.id, server: command.server, since: now, queue };
         let ticket = Ticket::new(office, origin);

@@ -7,8 +7,8 @@ use lock_proto::redis::{Command, Reply, ScriptCall, slot};
 use lock_proto::{Fault, Instant, LockId, RequestId};
 use redis::{Pipeline, RedisResult, Value};
 
-use super::crowds::Queue;
 use super::{Session, fault_of, wire};
+use crate::crowds::Queue;
 
 /// Connections to the servers of one provider.
 ///

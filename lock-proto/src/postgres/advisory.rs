@@ -119,12 +119,34 @@ impl AdvisoryLock {
         self
     }
 
+    /// The same lock, which others were just found to hold: it stands in the server's queue from the
+    /// start, instead of being tried first. A single try stays one.
+    #[must_use]
+    pub fn queueing(mut self, now: Instant) -> Self {
+        if let Phase::Wanting(wish) = &mut self.phase
+            && self.budget.waits()
+        {
+            wish.queue(now);
+            wish.presumes = true;
+            self.withdraw();
+            self.decide(now);
+        }
+        self
+    }
+
     fn ask(&mut self, verb: Verb, not_after: Instant, now: Instant) {
         let request =
             self.ids.next(Command::new(Subject::Lock(self.key, self.mode), verb), not_after);
         self.asked = Some(Asked { id: request.id, sent: now, verb, before: self.dirty });
         self.dirty = true;
         self.requests.push(request);
+    }
+
+    /// Takes back the first question, which nobody has seen.
+    fn withdraw(&mut self) {
+        while self.requests.pop().is_some() {}
+        self.asked = None;
+        self.dirty = false;
     }
 
     /// Takes every decision. All inputs end here.
@@ -329,6 +351,11 @@ impl AdvisoryLock {
     fn rest(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         wish.queues = false;
+        if core::mem::take(&mut wish.presumes) {
+            // There may be room to try.
+            wish.ask_at = now;
+            return;
+        }
         wish.ask_at = now + self.backoff.rest(wish.rests, &mut self.jitter);
         wish.rests = wish.rests.saturating_add(1);
         if !self.budget.waits() {
@@ -428,11 +455,8 @@ impl Machine for AdvisoryLock {
 
     fn stand_behind(&mut self) {
         if let Phase::Wanting(wish) = &self.phase {
-            let give_up_at = wish.give_up_at;
-            while self.requests.pop().is_some() {}
-            self.asked = None;
-            self.dirty = false;
-            self.phase = Phase::Behind(give_up_at);
+            self.phase = Phase::Behind(wish.give_up_at);
+            self.withdraw();
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Wish {
     pub(super) ask_at: Instant,
     /// Whether it was just refused, so that the next question is to wait.
     pub(super) queues: bool,
+    /// Whether it queues without having been refused.
+    pub(super) presumes: bool,
     pub(super) rests: u32,
 }
 
@@ -56,7 +58,7 @@ pub(super) struct Failing {
 
 impl Wish {
     pub(super) fn new(give_up_at: Instant, now: Instant) -> Self {
-        Self { give_up_at, ask_at: now, queues: false, rests: 0 }
+        Self { give_up_at, ask_at: now, queues: false, presumes: false, rests: 0 }
     }
 
     /// The next question is to wait, unless no time is left for that.

@@ -12,6 +12,7 @@ mod memory_timelines;
 mod names;
 mod options;
 mod postgres_cohorts;
+mod postgres_crowds;
 mod postgres_doctor;
 mod postgres_keys;
 mod postgres_own;
