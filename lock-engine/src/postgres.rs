@@ -11,6 +11,7 @@ mod network;
 mod orders;
 mod own;
 mod permits;
+mod recall;
 mod session;
 mod setup;
 mod statement;

@@ -116,6 +116,11 @@ impl Orders {
         }
     }
 
+    /// Whether anything waits to be taken.
+    pub(super) fn are_there(&self) -> bool {
+        !self.state().queue.is_empty()
+    }
+
     /// Nobody serves the session any more: what waits, and all that comes, is told why.
     pub(super) fn close(&self, why: &Fault) {
         let queue = {

@@ -16,6 +16,7 @@ use super::fault::fault_of;
 use super::link::PostgresLink;
 use super::network::Network;
 use super::orders::{Answer, End, Order, Orders, Probe, Question, Rows, Ticket, gone};
+use super::recall::Recall;
 use super::setup::PostgresPlan;
 use super::statement::{Statements, probed, verdict};
 use crate::engine::Engine;
@@ -53,7 +54,9 @@ pub(super) fn serve(
             Ok(connected) => {
                 let statements = Arc::new(Statements::new(plan.lifetime(), plan.fencing));
                 let mut session = Session::new(id, connected, statements, orders, &farewell.office);
-                farewell.why = poll_fn(|cx| session.poll(cx)).await;
+                // What is asked here wakes the connection, which is polled here as well.
+                let recall = Recall::new();
+                farewell.why = poll_fn(|cx| recall.poll(cx, |cx| session.poll(cx, &recall))).await;
             }
             Err(fault) => farewell.why = fault,
         }
@@ -118,10 +121,14 @@ impl Session {
     }
 
     /// Serves on; ready, with the reason, when the session is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+    fn poll(&mut self, cx: &mut Context<'_>, recall: &Recall) -> Poll<Fault> {
         loop {
             self.orders.take(&mut self.held_back, cx);
-            let started = self.start(cx);
+            self.start(cx);
+            recall.forget();
+            if self.orders.are_there() {
+                continue;
+            }
             loop {
                 match self.line.poll_message(cx) {
                     Poll::Ready(Some(Ok(message))) => self.hear(&message),
@@ -134,7 +141,8 @@ impl Session {
             match self.orders.ending() {
                 Some(End::Abandoned) => return Poll::Ready(gone()),
                 Some(End::Finished) if self.is_idle() => return Poll::Ready(gone()),
-                Some(End::Finished) | None if started || answered => {}
+                // What was held back may be asked now.
+                Some(End::Finished) | None if answered && !self.held_back.is_empty() => {}
                 Some(End::Finished) | None => return Poll::Pending,
             }
         }
@@ -159,13 +167,11 @@ impl Session {
         error.map_or_else(gone, |error| gone().with_context(&fault_of(error).to_string()))
     }
 
-    /// Asks what may be asked; whether there was anything.
-    fn start(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut started = false;
+    /// Asks what may be asked.
+    fn start(&mut self, cx: &mut Context<'_>) {
         while self.cancelling.is_none()
             && let Some(order) = self.held_back.pop_front()
         {
-            started = true;
             match order {
                 Order::Lock(question, ticket) => self.ask_lock(question, ticket, cx),
                 Order::Probe(probe) => {
@@ -184,7 +190,6 @@ impl Session {
                 }
             }
         }
-        started
     }
 
     fn ask_lock(&mut self, question: Question, ticket: Ticket, cx: &mut Context<'_>) {
