@@ -27,14 +27,16 @@ const MINT: &str = "(select (('x' || substr(pg_catalog.pg_walfile_name(lsn), 1, 
 pub(super) struct Statements {
     lifetime: Lifetime,
     fencing: bool,
-    prepared: [OnceLock<Statement>; 15],
+    prepared: [OnceLock<Statement>; 19],
 }
 
 /// What one statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Try,
+    /// For ever, as is the `lock_timeout` of the session.
     Wait,
+    WaitWithin,
     Unlock,
 }
 
@@ -51,7 +53,7 @@ pub(super) type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
 
 impl Statements {
     pub(super) fn new(lifetime: Lifetime, fencing: bool) -> Self {
-        Self { lifetime, fencing, prepared: [const { OnceLock::new() }; 15] }
+        Self { lifetime, fencing, prepared: [const { OnceLock::new() }; 19] }
     }
 
     /// Asks for one command that is a statement.
@@ -79,7 +81,7 @@ impl Statements {
     ) -> Result<Reply, Error> {
         match Kind::of(verb) {
             Kind::Try => permits::take(self, client, permits, beside).await,
-            Kind::Wait => {
+            Kind::Wait | Kind::WaitWithin => {
                 permits::listen(client, permits).await?;
                 self.ask_lock(client, permits.keys.gate(), Mode::Exclusive, verb).await
             }
@@ -98,8 +100,8 @@ impl Statements {
         let pair = matches!(key, AdvisoryKey::Pair(..));
         let limit;
         let mut values = Values::with_capacity(3);
-        if let Verb::Wait { limit: within } = verb {
-            limit = milliseconds(within).to_string();
+        if let Verb::Wait { limit: Some(within) } = verb {
+            limit = milliseconds(Some(within)).to_string();
             values.push(&limit);
         }
         match &key {
@@ -122,8 +124,9 @@ impl Statements {
         };
         Ok(match kind {
             Kind::Unlock => Reply::Unlocked(row.try_get(0)?),
-            Kind::Wait if fencing => Reply::Granted { fence: fence(2)? },
-            Kind::Wait => Reply::Granted { fence: None },
+            Kind::Wait if fencing => Reply::Granted { fence: fence(1)? },
+            Kind::WaitWithin if fencing => Reply::Granted { fence: fence(2)? },
+            Kind::Wait | Kind::WaitWithin => Reply::Granted { fence: None },
             Kind::Try if fencing => {
                 fence(0)?.map_or(Reply::Busy, |fence| Reply::Granted { fence: Some(fence) })
             }
@@ -155,7 +158,8 @@ impl Kind {
     fn of(verb: Verb) -> Self {
         match verb {
             Verb::Try => Self::Try,
-            Verb::Wait { .. } => Self::Wait,
+            Verb::Wait { limit: None } => Self::Wait,
+            Verb::Wait { limit: Some(_) } => Self::WaitWithin,
             Verb::Unlock | Verb::Cancel | Verb::Close => Self::Unlock,
         }
     }
@@ -168,9 +172,9 @@ impl Shape {
             Self::Lock { kind, mode, pair } => {
                 kind as usize * 4 + usize::from(mode == Mode::Shared) * 2 + usize::from(pair)
             }
-            Self::Take => 12,
-            Self::GiveBack => 13,
-            Self::GiveAllBack => 14,
+            Self::Take => 16,
+            Self::GiveBack => 17,
+            Self::GiveAllBack => 18,
         }
     }
 
@@ -183,19 +187,18 @@ impl Shape {
         };
         let fencing = fencing && mode == Mode::Exclusive;
         let suffix = suffix(mode);
-        let first = if kind == Kind::Wait { 2 } else { 1 };
+        let mint = if fencing { format!(", {MINT}") } else { String::new() };
+        let first = if kind == Kind::WaitWithin { 2 } else { 1 };
         let key = if pair { format!("${first}, ${}", first + 1) } else { format!("${first}") };
         let tried = format!("pg_catalog.pg_try_advisory_lock{suffix}({key})");
         match kind {
             Kind::Try if fencing => format!("select case when {tried} then {MINT} end"),
             Kind::Try => format!("select {tried}"),
-            Kind::Wait => {
-                let mint = if fencing { format!(", {MINT}") } else { String::new() };
-                format!(
-                    "select pg_catalog.set_config('lock_timeout', $1, true), \
-                     pg_catalog.pg_advisory_lock{suffix}({key}){mint}"
-                )
-            }
+            Kind::Wait => format!("select pg_catalog.pg_advisory_lock{suffix}({key}){mint}"),
+            Kind::WaitWithin => format!(
+                "select pg_catalog.set_config('lock_timeout', $1, true), \
+                 pg_catalog.pg_advisory_lock{suffix}({key}){mint}"
+            ),
             Kind::Unlock => format!("select pg_catalog.pg_advisory_unlock{suffix}({key})"),
         }
     }
