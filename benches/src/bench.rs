@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::servers::postgres::Postgres;
 use crate::workload::{Alone, Executor};
@@ -12,6 +13,7 @@ use crate::workload::{Alone, Executor};
 /// Where and how long scenarios run.
 pub struct Bench {
     runtime: Runtime,
+    on_one_core: OnceCell<Runtime>,
     quick: bool,
     postgres: OnceCell<Option<Postgres>>,
 }
@@ -19,7 +21,7 @@ pub struct Bench {
 impl Bench {
     /// A bench whose tasks run on two threads.
     pub fn new(quick: bool) -> Self {
-        Self { runtime: runtime(), quick, postgres: OnceCell::new() }
+        Self { runtime: runtime(), on_one_core: OnceCell::new(), quick, postgres: OnceCell::new() }
     }
 
     /// Whether time is short.
@@ -52,6 +54,18 @@ impl Bench {
         &self.runtime
     }
 
+    /// A runtime that stays on the first core.
+    pub fn runtime_on_one_core(&self) -> &Runtime {
+        self.on_one_core.get_or_init(|| {
+            let core = first_core();
+            let mut threads = two_threads();
+            threads.on_thread_start(move || {
+                sched_setaffinity(None, &core).expect("it is one of those that we may use");
+            });
+            threads.build().expect("two threads can be started")
+        })
+    }
+
     /// The runtime as an executor.
     pub fn tokio(&self) -> Executor<'_> {
         Executor::Tokio(&self.runtime)
@@ -65,9 +79,20 @@ impl Bench {
 
 /// A runtime like that of most programs, with as many threads on every machine.
 pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("two threads can be started")
+    two_threads().build().expect("two threads can be started")
+}
+
+/// The first core that this process may use.
+pub fn first_core() -> CpuSet {
+    let ours = sched_getaffinity(None).expect("this process exists");
+    let first = (0..CpuSet::MAX_CPU).find(|core| ours.is_set(*core));
+    let mut core = CpuSet::new();
+    core.set(first.expect("this process runs on some core"));
+    core
+}
+
+fn two_threads() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    builder
 }

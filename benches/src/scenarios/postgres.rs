@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lock_tokio::LockProvider as _;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, first_core};
 use crate::metric::Metric::{
     CyclesPerSecond, MostToLeastServed, Overlaps, OwnerChangesPerSecond, WaitP99Ms,
 };
@@ -15,20 +15,22 @@ use crate::round::Scenario;
 use crate::subjects::postgres::{AdvisoryFloor, DistributedPostgres, Sqlx};
 use crate::subjects::{DISTRIBUTED_LOCK, FENCED, FLOOR, ONE_PROVIDER, SQLX, TOKIO, ours};
 use crate::turns::{self, Turn};
-use crate::workload::{Crowd, alone, crowd, side_by_side};
+use crate::workload::{Crowd, Executor, alone, crowd, side_by_side};
 
 const TRY: &str = "pg_try_advisory_lock";
 const WAIT: &str = "pg_advisory_lock";
 const WAITERS: u32 = 8;
 const TASKS: u32 = 64;
 
-/// One task, one acquire + release after another.
+/// One task, one acquire + release after another, with both ends of each connection on one core:
+/// elsewhere it is measured where the kernel happens to place them, once for the life of each.
 pub fn one_task(bench: &Bench) -> Scenario<'_> {
-    let about = "PostgreSQL, one task; the floor is two prepared statements";
+    let about = "PostgreSQL, one task, all on one core; the floor is two prepared statements";
     let scenario = Scenario::new("postgres-uncontended", about, bench.pick(31, 9));
     let Some(server) = bench.postgres() else { return scenario };
-    let url = server.url();
-    let (ours, fenced, floor, sqlx, distributed) = bench.block_on(async {
+    let (url, runtime) = (server.url(), bench.runtime_on_one_core());
+    let confined = server.confine(&first_core());
+    let (ours, fenced, floor, sqlx, distributed) = runtime.block_on(async {
         let provider = DistributedPostgres::provider(&url, 2).await;
         (
             Arc::new(ours::postgres(&url, false).await.create_lock("one task")),
@@ -38,9 +40,12 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
             Arc::new(DistributedPostgres::new(&provider, "distributed-lock")),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
+    let (executor, pace) = (Executor::Tokio(runtime), bench.alone(60, 25));
     scenario
-        .with(FLOOR, move || alone(executor, &floor, pace))
+        .with(FLOOR, move || {
+            let _ = &confined;
+            alone(executor, &floor, pace)
+        })
         .with(TOKIO, move || alone(executor, &ours, pace))
         .with(FENCED, move || alone(executor, &fenced, pace))
         .with(SQLX, move || alone(executor, &sqlx, pace))

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::TempDir;
 
 /// PostgreSQL refuses to run as root; this user owns nothing.
@@ -63,6 +64,14 @@ impl Postgres {
         Some(server)
     }
 
+    /// Keeps the sessions that begin from now on to `core`, until the value is dropped.
+    pub fn confine(&self, core: &CpuSet) -> Confined {
+        let process = Pid::from_child(&self.process);
+        let everywhere = sched_getaffinity(Some(process)).expect("the server runs");
+        sched_setaffinity(Some(process), core).expect("the server is ours");
+        Confined { process, everywhere }
+    }
+
     /// Where it is, as all clients read it.
     pub fn url(&self) -> String {
         format!("postgres://bench@127.0.0.1:{}/postgres", self.port)
@@ -82,6 +91,18 @@ impl Postgres {
             // It may have ended by itself.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+/// A server whose new sessions stay on one core.
+pub struct Confined {
+    process: Pid,
+    everywhere: CpuSet,
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        sched_setaffinity(Some(self.process), &self.everywhere).expect("the server is ours");
     }
 }
 
