@@ -530,14 +530,14 @@ impl Machine for ServerLock {
     fn handle_message(&mut self, message: Message, now: Instant) {
         match &mut self.phase {
             Phase::Wanting(wish) => {
-                let claimed = self.refreshes.sent(message.stamp, now);
-                let valid_until = claimed.map(|sent| sent + trusted(CLAIM));
-                match valid_until.filter(|until| now < *until && now < wish.give_up_at) {
-                    Some(until) => {
+                // A refresh that counts is younger than a claim that ends.
+                match self.refreshes.sent(message.stamp, now) {
+                    Some(sent) if now < wish.give_up_at => {
+                        let until = sent + trusted(CLAIM);
                         let tenure = Tenure::granted(message.fence, now);
                         self.hold(Hold::begin_claim(&self.lease.terms(), until, now), tenure);
                     }
-                    None => wish.ask_at = now,
+                    Some(_) | None => wish.ask_at = now,
                 }
             }
             Phase::Leaving(leaving) => leaving.ask_again(now),

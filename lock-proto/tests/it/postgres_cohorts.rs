@@ -1,6 +1,6 @@
 //! How a process passes an advisory lock on among its own.
 
-use lock_proto::postgres::{AdvisoryLock, Command, Reply, Verb};
+use lock_proto::postgres::{Command, PostgresLock, Reply, Verb};
 use lock_proto::{AcquireOptions, Event, Hub, LockError, LockId, Request};
 
 use crate::postgres_timelines::{forever, lock, within};
@@ -75,7 +75,7 @@ fn who_stands_behind_gives_up_in_its_own_time() {
 
 /// The locks of one process on one mutex.
 struct Process {
-    hub: Hub<AdvisoryLock, ()>,
+    hub: Hub<PostgresLock, ()>,
     fenced: bool,
 }
 
@@ -86,7 +86,7 @@ impl Process {
 
     fn start(&mut self, options: &AcquireOptions) -> LockId {
         let lock = lock(options).leading(self.fenced);
-        self.hub.start(lock, (), at(0))
+        self.hub.start(PostgresLock::Advisory(lock), (), at(0))
     }
 
     fn ask(&mut self, lock: LockId) -> Option<Request<Command>> {

@@ -4,8 +4,8 @@ use expect_test::expect;
 use lock_proto::AcquireOptions;
 use lock_proto::postgres::AdvisoryLock;
 
-use crate::postgres_timelines::{forever, lock, within};
-use crate::timeline::{at, check};
+use crate::postgres_timelines::{check, forever, lock, within};
+use crate::timeline::at;
 
 #[test]
 fn who_knows_of_others_waits_at_once() {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use expect_test::expect;
-use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Command, Mode, Reply, Verb};
+use expect_test::{Expect, expect};
+use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Command, Mode, PostgresLock, Reply, Verb};
 use lock_proto::{AcquireOptions, Instant, Seed};
 
-use crate::timeline::{Backend, at, check, ms};
+use crate::timeline::{self, Backend, at, ms};
 
 #[test]
 fn a_free_lock_is_one_question_and_one_release() {
@@ -549,7 +549,7 @@ fn a_hold_has_the_limit_of_its_options() {
     );
 }
 
-impl Backend for AdvisoryLock {
+impl Backend for PostgresLock {
     fn reply(word: &str, _now: Instant) -> Reply {
         match word {
             "granted" => Reply::Granted { fence: None },
@@ -574,6 +574,11 @@ impl Backend for AdvisoryLock {
             }
         }
     }
+}
+
+/// Runs the script as whoever asks for a lock does, whatever kind of lock it is.
+pub(crate) fn check(machine: AdvisoryLock, script: &str, expected: Expect) {
+    timeline::check(PostgresLock::Advisory(machine), script, expected);
 }
 
 pub(crate) fn lock(options: &AcquireOptions) -> AdvisoryLock {

@@ -2,9 +2,11 @@
 
 use lock_proto::file::Identity;
 use lock_proto::redis::{
-    FENCES, Keys, Message, RedisOptions, Reply, ServerLock, Side, Token, Verb,
+    FENCES, Keys, Message, RedisLock, RedisOptions, Reply, ServerLock, Side, Token, Verb,
 };
-use lock_proto::{AcquireOptions, Event, Fault, Hub, LockError, LockId, Renewal, Request, Seed};
+use lock_proto::{
+    AcquireOptions, Event, Fault, Hub, LockError, LockId, Machine as _, Renewal, Request, Seed,
+};
 
 use crate::timeline::{at, ms, name};
 
@@ -223,9 +225,29 @@ fn when_they_are_disbanded_nobody_asks_any_more() {
     assert!(matches!(process.hear(second)[..], [Event::Closed { clean: true }]));
 }
 
+#[test]
+fn a_lock_whose_release_is_on_its_way_is_not_passed_on() {
+    // R1: the server may let somebody else in at any moment.
+    let (mut first, mut second) = (leader(1, false, &waiting()), leader(2, false, &waiting()));
+    second.stand_behind();
+    let take = first.poll_request().unwrap();
+    first.handle_reply(take.id, Ok([1, 0, 0]), at(1));
+    first.release(at(5));
+    assert!(matches!(first.poll_request().unwrap().command.verb, Verb::GiveBack));
+    assert!(!second.follow(&mut first, at(5)));
+    assert!(matches!(second.poll_request().unwrap().command.verb, Verb::Enter { .. }));
+}
+
+#[test]
+fn whoever_wants_a_lock_on_the_same_terms_is_of_one_cohort() {
+    let cohort = |options| leader(1, true, &options).cohort().unwrap();
+    assert_eq!(cohort(waiting()), cohort(for_a_while()));
+    assert_ne!(cohort(waiting()), cohort(waiting().with_ttl(ms(5_000))));
+}
+
 /// The locks of one process.
 struct Process {
-    hub: Hub<ServerLock, Token>,
+    hub: Hub<RedisLock, Token>,
     started: u8,
     fencing: bool,
 }
@@ -237,13 +259,9 @@ impl Process {
 
     fn start(&mut self, options: &AcquireOptions) -> LockId {
         self.started += 1;
-        let settings = RedisOptions::new(Identity::new("build-7", 4242)).with_fencing(self.fencing);
-        let keys = Keys::new("", &name()).expect("a plain name");
-        let seed = Seed::from_bytes([self.started; 32]);
-        let lock = ServerLock::new(keys, Side::Exclusive, options, &settings, &seed, at(0));
-        let lock = lock.expect("sensible options").leading(options);
+        let lock = leader(self.started, self.fencing, options);
         let token = lock.token().clone();
-        self.hub.start(lock, token, at(0))
+        self.hub.start(RedisLock::Server(lock), token, at(0))
     }
 
     fn ask(&mut self, lock: LockId) -> Option<Request<lock_proto::redis::Command>> {
@@ -288,6 +306,14 @@ impl Process {
         while self.hub.poll_succession().is_some() {}
         second
     }
+}
+
+fn leader(number: u8, fencing: bool, options: &AcquireOptions) -> ServerLock {
+    let settings = RedisOptions::new(Identity::new("build-7", 4242)).with_fencing(fencing);
+    let keys = Keys::new("", &name()).expect("a plain name");
+    let seed = Seed::from_bytes([number; 32]);
+    let lock = ServerLock::new(keys, Side::Exclusive, options, &settings, &seed, at(0));
+    lock.expect("sensible options").leading(options)
 }
 
 fn waiting() -> AcquireOptions {

@@ -3,8 +3,7 @@
 use expect_test::expect;
 use lock_proto::{AcquireOptions, Instant, Machine as _};
 
-use crate::redis_timelines::{mutex, one_try, within_ten_seconds};
-use crate::timeline::check;
+use crate::redis_timelines::{check, mutex, one_try, within_ten_seconds};
 
 #[test]
 fn a_cancel_beside_an_unanswered_question_has_the_token_refused() {
@@ -34,6 +33,38 @@ fn a_yes_that_comes_after_the_release_is_released_again() {
             0.000    no!
             0.000    set          give back
             0.000    yes          [closed]
+        "#]],
+    );
+}
+
+#[test]
+fn a_question_that_is_lost_after_the_release_has_the_token_refused_anew() {
+    check(
+        mutex(within_ten_seconds()),
+        "release no! unknown yes next yes",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    release      leave, refused for 10s
+            0.000    no!
+            0.000    unknown      leave, refused for 10s
+            0.000    yes
+            500.000  Retry        leave, refused for 10s
+            500.000  yes          [closed, not clean]
+        "#]],
+    );
+}
+
+#[test]
+fn a_question_that_was_never_sent_needs_no_other_release() {
+    check(
+        mutex(within_ten_seconds()),
+        "busy release no! refused",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    release      leave, refused for 10s
+            0.000    no!
+            0.000    refused      [closed]
         "#]],
     );
 }

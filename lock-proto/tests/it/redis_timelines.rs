@@ -1,12 +1,14 @@
 //! A lock on one Redis server, input by input. What is named R1 to R23 are the rules of the
 //! protocol that each of these would break without.
 
-use expect_test::expect;
+use expect_test::{Expect, expect};
 use lock_proto::file::Identity;
-use lock_proto::redis::{Command, Keys, Message, RedisOptions, Reply, ServerLock, Side, Verb};
+use lock_proto::redis::{
+    Command, Keys, Message, RedisLock, RedisOptions, Reply, ServerLock, Side, Verb,
+};
 use lock_proto::{AcquireOptions, Instant, LockError, Renewal, Seed};
 
-use crate::timeline::{Backend, check, ms, name};
+use crate::timeline::{self, Backend, ms, name};
 
 /// A fence that a counter in microseconds may have reached.
 const FENCE: i64 = 1_700_000_000_000_000;
@@ -504,7 +506,14 @@ fn options_that_contradict_each_other_are_named() {
         let error = settings().with_expiry(ms(expiry)).checked().unwrap_err();
         assert!(error.to_string().starts_with("invalid option expiry"), "{error}");
     }
-    assert!(settings().with_expiry(ms(100)).checked().is_ok());
+    for expiry in [100, (1 << 31) - 1] {
+        assert!(settings().with_expiry(ms(expiry)).checked().is_ok(), "{expiry}");
+    }
+}
+
+/// Runs the script as whoever asks for a lock does, who needn't know how many servers there are.
+pub(crate) fn check(machine: ServerLock, script: &str, expected: Expect) {
+    timeline::check(RedisLock::Server(machine), script, expected);
 }
 
 pub(crate) fn mutex(options: AcquireOptions) -> ServerLock {
@@ -529,7 +538,7 @@ pub(crate) fn within_ten_seconds() -> AcquireOptions {
     AcquireOptions::new().with_timeout(ms(10_000))
 }
 
-impl Backend for ServerLock {
+impl Backend for RedisLock {
     fn reply(word: &str, _now: Instant) -> Reply {
         if let Some((remaining, ahead)) =
             word.strip_prefix("queued=").and_then(|rest| rest.split_once('/'))
