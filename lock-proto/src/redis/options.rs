@@ -12,8 +12,9 @@ use crate::{AcquireOptions, Backoff, LockError};
 const EXPIRY: Duration = Duration::from_secs(30);
 /// Part of a lease, in per cent, that must be left when a lock was acquired.
 const MIN_VALIDITY_PER_CENT: u32 = 90;
-/// The clocks of two machines may differ in rate by this part, and by [`DRIFT_FLOOR`] in all.
-const DRIFT_PER_CENT: u32 = 1;
+/// The clocks of two machines may differ in rate by one part of so many, and by [`DRIFT_FLOOR`] in
+/// all.
+const DRIFT: u32 = 100;
 /// Redis expires keys to the millisecond, and its clock ticks in between.
 const DRIFT_FLOOR: Duration = Duration::from_millis(2);
 
@@ -204,5 +205,5 @@ pub(crate) fn trusted(ttl: Duration) -> Duration {
 
 /// How much sooner we take a lease of `ttl` for over than the server may.
 pub(crate) fn drift(ttl: Duration) -> Duration {
-    ttl * DRIFT_PER_CENT / 100 + DRIFT_FLOOR
+    ttl / DRIFT + DRIFT_FLOOR
 }

@@ -108,7 +108,7 @@ fn too_many_permits_at_once_are_refused() {
     assert!(matches!(made(Demand::Shared, &one_try()), Err(LockError::Unsupported(_))));
 }
 
-fn slots(demand: Demand, options: &AcquireOptions) -> Slots {
+pub(crate) fn slots(demand: Demand, options: &AcquireOptions) -> Slots {
     made(demand, options).expect("sensible options")
 }
 

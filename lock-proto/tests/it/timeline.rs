@@ -170,7 +170,7 @@ impl<M: Backend> Timeline<M> {
     }
 }
 
-fn describe_event(event: &Event) -> String {
+pub(crate) fn describe_event(event: &Event) -> String {
     match event {
         Event::Acquired { valid_until, fence } => {
             let until = valid_until.map(|at| format!(" until {at:?}")).unwrap_or_default();
