@@ -7,8 +7,12 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use super::statement::{arguments, milliseconds, suffix};
 
-/// Nothing but the lock's own time-out may end the transaction.
-pub(super) const BEGIN: &str = "begin; set local statement_timeout = 0; \
+/// Nothing but the lock's own time-out may end the transaction. Servers before 17 don't know all
+/// that could.
+pub(super) const BEGIN: &str = "begin; \
+    select pg_catalog.set_config('transaction_timeout', '0', true) \
+    where pg_catalog.current_setting('transaction_timeout', true) is not null; \
+    set local statement_timeout = 0; \
     set local idle_in_transaction_session_timeout = 0; set local lock_timeout = ";
 
 /// Asks for one command that is a statement.
