@@ -125,8 +125,8 @@ fn exact(name: &str) -> Option<AdvisoryKey> {
 
 fn ascii(name: &str) -> Option<AdvisoryKey> {
     let missing = ASCII_UNITS.checked_sub(name.len())?;
-    let text = name.bytes().fold(0, |word, unit| word << ASCII_BITS | u64::from(unit));
-    let word = (0..missing).fold(text << 1, |word, _| word << ASCII_BITS | ASCII_MASK);
+    let text = name.bytes().fold(0, |word, unit| (word << ASCII_BITS) + u64::from(unit));
+    let word = (0..missing).fold(text << 1, |word, _| (word << ASCII_BITS) + ASCII_MASK);
     Some(AdvisoryKey::Pair(upper(word), lower(word)))
 }
 

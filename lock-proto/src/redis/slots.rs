@@ -290,8 +290,7 @@ impl Machine for Slots {
     fn poll_timeout(&self) -> Option<Deadline> {
         let own = match &self.phase {
             Phase::Choosing(choice) => {
-                let watch = choice.watch_until.filter(|at| *at < Instant::FAR_FUTURE);
-                let watch = watch.map(|at| Deadline::new(at, Timer::Retry));
+                let watch = choice.watch_until.map(|at| Deadline::new(at, Timer::Retry));
                 let waits = self.budget.waits() && self.give_up_at < Instant::FAR_FUTURE;
                 let budget = waits.then(|| Deadline::new(self.give_up_at, Timer::Budget));
                 let extend = Some(Deadline::new(choice.extend_at, Timer::Renewal));

@@ -282,12 +282,15 @@ fn the_table_says_who_holds_and_how_many_wait() {
     bench.pass(200);
     let info = bench.table.info(&name(), Demand::Exclusive, bench.now);
     assert!(info.locked);
+    assert_eq!(info.name.as_deref(), Some(name().as_str()));
     assert_eq!(info.waiters, Some(1));
     assert_eq!(info.holders.len(), 1);
+    assert_eq!(info.holders[0].owner.as_deref(), Some("the night shift"));
     assert_eq!(info.holders[0].held_for, Some(ms(200)));
     assert_eq!(info.holders[0].remaining, Some(ms(300)));
     assert_eq!(info.holders[0].fence, Some(1));
     let free: LockInfo = bench.table.info(&name(), permits(1, 1), bench.now);
+    assert_eq!(free.name.as_deref(), Some(name().as_str()));
     assert!(!free.locked && free.waiters == Some(0));
 }
 
@@ -326,7 +329,8 @@ impl Bench {
     }
 
     fn enter(&mut self, lock: LockId, demand: Demand, wait: bool) -> Option<Reply> {
-        let command = Command::Enter { name: name(), demand, wait, ttl: self.ttl, owner: None };
+        let owner = Some("the night shift".into());
+        let command = Command::Enter { name: name(), demand, wait, ttl: self.ttl, owner };
         self.limits.insert(lock, demand);
         self.execute(lock, command)
     }

@@ -66,6 +66,8 @@ fn who_stands_behind_gives_up_in_its_own_time() {
     let first = process.start(&forever());
     let second = process.start(&within(50));
     process.answer(first, Reply::Granted { fence: None }, 1);
+    process.hub.nudge(second, at(49));
+    assert!(process.hear(second).is_empty());
     while process.hub.poll_due(at(50)).is_some() {}
     assert!(matches!(
         process.hear(second)[..],

@@ -1,4 +1,4 @@
-//! A lock on one Redis server that was granted to a waiter, by a message that may come late.
+//! A lock on one Redis server that is granted to a waiter, by a message that may come late.
 
 use expect_test::expect;
 use lock_proto::AcquireOptions;
@@ -26,6 +26,21 @@ fn a_grant_for_a_refresh_of_long_ago_is_asked_for_anew() {
             0.000    busy         enter Exclusive for 30s, wait, stamp 1
             0.000    queued=30000/0
             2501.000 grant=7/1    enter Exclusive for 30s, wait, stamp 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_hint_has_the_server_asked_at_once() {
+    check(
+        mutex(AcquireOptions::new()),
+        "busy queued=30000/0 +300ms nudge queued=29700/0",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    busy         enter Exclusive for 30s, wait, stamp 1
+            0.000    queued=30000/0
+            300.000  nudge        enter Exclusive for 30s, wait, stamp 2
+            300.000  queued=29700/0
         "#]],
     );
 }
