@@ -99,6 +99,22 @@ fn a_message_that_nobody_wants_is_answered_with_a_release() {
 }
 
 #[test]
+fn a_lock_that_others_wait_for_is_given_to_the_first_of_them() {
+    // Whatever the second answer is, it is the last.
+    check(
+        mutex(AcquireOptions::new()),
+        "set release awaited awaited",
+        expect![[r#"
+            0.000    start        take for 30s
+            0.000    set          [acquired until 29.698s with fence 1700000000000000]
+            0.000    release      give back
+            0.000    awaited      leave
+            0.000    awaited      [closed]
+        "#]],
+    );
+}
+
+#[test]
 fn a_release_that_fails_is_tried_again_for_a_while() {
     check(
         mutex(AcquireOptions::new()),

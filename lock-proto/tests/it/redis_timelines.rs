@@ -556,6 +556,7 @@ impl Backend for RedisLock {
                 fence => [1, fence, 0],
             },
             "no" => [0, 0, 0],
+            "awaited" => [2, 0, 0],
             _ => panic!("{word} is no reply"),
         }
     }

@@ -102,6 +102,23 @@ fn a_taker_waits_at_the_slots_of_a_small_semaphore() {
 }
 
 #[test]
+fn slots_that_could_not_be_asked_for_are_no_time_out() {
+    check(
+        slots(permits(1, 1), &one_try()),
+        "1:yes 2:yes 3:yes not-sent not-sent not-sent",
+        expect![[r#"
+            0.000    start        gate 1: vote@1000000, gate 2: vote@1000000, gate 3: vote@1000000
+            0.000    1:yes
+            0.000    2:yes        permit:0 1: vote@1000001, at once, permit:0 2: vote@1000001, at once, permit:0 3: vote@1000001, at once
+            0.000    3:yes
+            0.000    not-sent
+            0.000    not-sent     [failed: too late], gate 1: quit, gate 2: quit, gate 3: quit
+            0.000    not-sent
+        "#]],
+    );
+}
+
+#[test]
 fn too_many_permits_at_once_are_refused() {
     let error = made(permits(65, 100), &one_try()).unwrap_err();
     assert!(error.to_string().starts_with("invalid option permits"), "{error}");
