@@ -1,6 +1,7 @@
 //! What the machines, the hub and the lock table promise, at their public interface.
 
 mod arithmetic;
+mod faults;
 mod file_cancels;
 mod file_faults;
 mod file_replacements;

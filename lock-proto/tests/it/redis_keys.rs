@@ -132,6 +132,18 @@ fn the_name_of_a_lock_is_found_by_its_fence() {
 }
 
 #[test]
+fn the_semaphore_and_the_number_of_a_slot_are_found_by_its_lock() {
+    for prefix in ["", "app:"] {
+        let keys = keys(prefix, "pool");
+        let slot = format!("{}17", keys.permits());
+        assert_eq!(Keys::slot_of_permit(prefix, &slot), Some(("pool", 17)), "{slot}");
+        assert_eq!(Keys::slot_of_permit(prefix, keys.fence()), None);
+        assert_eq!(Keys::slot_of_permit(prefix, &format!("{slot}th")), None);
+        assert_eq!(Keys::slot_of_permit("other:", &slot), None);
+    }
+}
+
+#[test]
 fn a_name_that_could_be_an_auxiliary_key_is_refused() {
     for name in ["{a}:dlock:fence", ":dlock:", "x:dlock:y"] {
         let error = Keys::new("", &LockName::new(name).unwrap()).unwrap_err();
