@@ -38,6 +38,21 @@ fn a_minority_that_refuses_does_no_harm() {
 }
 
 #[test]
+fn one_server_that_refuses_is_not_the_error_of_a_lock_that_is_anothers() {
+    check(
+        three(within_ten_seconds()),
+        "1:refused 2:no 3:no next",
+        expect![[r#"
+        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+        0.000    1:refused
+        0.000    2:no         1: step back@1000000
+        0.000    3:no
+        5.464    Retry        2: vote@1005464, 3: vote@1005464
+    "#]],
+    );
+}
+
+#[test]
 fn a_single_try_without_a_majority_says_so() {
     check(
         three(one_try()),
