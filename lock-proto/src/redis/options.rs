@@ -140,7 +140,7 @@ impl RedisOptions {
 
     fn min_validity_of(&self, ttl: Duration) -> Result<Duration, LockError> {
         let least = self.min_validity.unwrap_or_else(|| ttl * MIN_VALIDITY_PER_CENT / 100);
-        if least.is_zero() || least + drift(ttl) >= ttl {
+        if least.is_zero() || least.saturating_add(drift(ttl)) >= ttl {
             let problem = format!(
                 "{least:?} must be more than nothing and, with {:?} for the drift of clocks, less \
                  than the lease of {ttl:?}",

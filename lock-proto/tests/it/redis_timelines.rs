@@ -498,6 +498,10 @@ fn options_that_contradict_each_other_are_named() {
     let short = AcquireOptions::new().with_ttl(ms(1000));
     assert_eq!(refused(settings().with_min_validity(ms(1000)), &short), "min_validity");
     assert_eq!(refused(settings().with_min_validity(ms(0)), &plain), "min_validity");
+    assert_eq!(
+        refused(settings().with_min_validity(std::time::Duration::MAX), &plain),
+        "min_validity"
+    );
     assert_eq!(refused(settings().with_extension_cadence(ms(950)), &short), "extension_cadence");
     let often = short.with_renewal(Renewal::Every(ms(950)));
     assert_eq!(refused(settings(), &often), "renewal");

@@ -279,6 +279,17 @@ fn what_was_not_handed_out_before_the_release_is_never_asked() {
 }
 
 #[test]
+fn an_answer_that_comes_when_the_goodbye_is_over_makes_nobody_ask_again() {
+    let mut lock = three(within_ten_seconds());
+    let first = lock.poll_request().unwrap();
+    lock.release(Instant::ZERO);
+    let much_later = Instant::ZERO + ms(3_600_000);
+    lock.handle_reply(first.id, Ok([1, 1_000_000, 1_000_000]), much_later);
+    assert!(matches!(lock.poll_event(), Some(Event::Closed { clean: false })));
+    assert!(lock.poll_request().is_none());
+}
+
+#[test]
 fn nonsense_is_no_answer() {
     check(
         three(one_try()),

@@ -34,7 +34,8 @@ impl RedLock {
         let give_up_at = leaving.give_up_at;
         for index in 0..self.servers.len() {
             let server = self.servers.get_mut(index);
-            if server.is_idle() && !server.is_done() && now >= server.quit_at {
+            let due = server.quit_at <= now && now < give_up_at;
+            if server.is_idle() && !server.is_done() && due {
                 self.servers.ask_to_quit(index, self.side, give_up_at, now);
             }
         }
