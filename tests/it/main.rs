@@ -6,6 +6,7 @@ mod bad_input;
 mod cancel;
 #[cfg(target_os = "linux")]
 mod chaos;
+mod closure;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]

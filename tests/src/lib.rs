@@ -7,6 +7,7 @@ pub mod advisory_twin;
 #[cfg(target_os = "linux")]
 pub mod chaos;
 pub mod check;
+pub mod closure;
 #[cfg(target_os = "linux")]
 pub mod disk_twin;
 pub mod entropy;

@@ -23,10 +23,16 @@ pub fn schedule(seed: u64) -> Vec<u8> {
 /// Which invariant is violated under `schedule`, and how, if one is.
 pub fn violation(schedule: &[u8], simulation: Simulation, trace: &mut Trace) -> Option<String> {
     let entropy = Entropy::new(schedule.to_vec());
-    let panic = quietly(|| catch_unwind(AssertUnwindSafe(|| simulation(entropy, trace)))).err()?;
-    let formatted = panic.downcast_ref::<String>().cloned();
-    let plain = || panic.downcast_ref::<&str>().map(|message| String::from(*message));
-    Some(formatted.or_else(plain).unwrap_or_default())
+    caught(|| simulation(entropy, trace)).err()
+}
+
+/// Does something that may violate an invariant, and says which.
+pub(crate) fn caught(act: impl FnOnce()) -> Result<(), String> {
+    quietly(|| catch_unwind(AssertUnwindSafe(act))).map_err(|panic| {
+        let formatted = panic.downcast_ref::<String>().cloned();
+        let plain = || panic.downcast_ref::<&str>().map(|message| String::from(*message));
+        formatted.or_else(plain).unwrap_or_default()
+    })
 }
 
 /// The name with which the message of a violation begins.

@@ -27,7 +27,7 @@ const REQUESTS: usize = 2;
 ///
 /// The request to enter is answered when the turn comes, so a wait costs nothing. Whoever stops
 /// waiting asks to leave, and closes when both requests have been answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryLock {
     name: LockName,
     demand: Demand,
@@ -39,14 +39,14 @@ pub struct MemoryLock {
 }
 
 /// A command in short, of which the name and the demand go without saying.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Ask {
     Enter { ttl: Option<Duration>, owner: Option<Arc<str>> },
     Extend { ttl: Duration },
     Leave,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// In the queue, or about to be.
     Entering {
@@ -69,7 +69,7 @@ enum Phase {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Extension {
     asked: RequestId,
     automatic: bool,

@@ -27,7 +27,7 @@ use crate::{Demand, Instant, LockId, LockName, LossReason, Request, RequestId};
 /// [`LockTable::poll_reply`], a loss that nobody asked about with [`LockTable::poll_notice`].
 ///
 /// [phase-fair]: https://www.cs.unc.edu/~anderson/papers/ecrts09b.pdf
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LockTable {
     queues: BTreeMap<Key, Queue>,
     replies: VecDeque<(LockId, RequestId, Reply)>,
@@ -55,7 +55,7 @@ struct Key {
     counted: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Queue {
     /// The first holder stands apart, so that an uncontended lock allocates nothing.
     first: Option<(LockId, Tenure)>,
@@ -69,7 +69,7 @@ struct Queue {
     readers_due: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tenure {
     weight: u32,
     fence: u64,
@@ -78,7 +78,7 @@ struct Tenure {
     owner: Option<Arc<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiter {
     lock: LockId,
     request: RequestId,

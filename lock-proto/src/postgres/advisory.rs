@@ -47,7 +47,7 @@ const REQUESTS: usize = 2;
 ///
 /// The lock lasts as long as its session. There is no lease to renew, and a ttl is kept by this
 /// side alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AdvisoryLock {
     key: AdvisoryKey,
     mode: Mode,

@@ -16,7 +16,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(3);
 /// A release that failed is tried again after this.
 const PAUSE: Duration = Duration::from_millis(50);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     /// Since when it was held, if nothing but a release ended the hold.
     held_since: Option<Instant>,

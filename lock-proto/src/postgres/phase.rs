@@ -13,7 +13,7 @@ const FAILING_FOR: Duration = Duration::from_secs(30);
 /// How often a single try is asked again on another session.
 const REPEATS: u32 = 3;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Another of its process asks for both; it gives up then.
     Behind(Instant),
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 }
 
 /// Not ours yet; the next question is due at `ask_at` unless one is unanswered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) give_up_at: Instant,
     pub(super) ask_at: Instant,
@@ -40,7 +40,7 @@ pub(super) struct Wish {
 }
 
 /// The one unanswered question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) sent: Instant,
@@ -50,7 +50,7 @@ pub(super) struct Asked {
 }
 
 /// Nothing but faults since then.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failing {
     pub(super) since: Instant,
     pub(super) last: Fault,

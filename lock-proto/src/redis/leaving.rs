@@ -17,7 +17,7 @@ pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// When a release is repeated, after a request that was lost.
 const REPEAT: Duration = Duration::from_millis(500);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     asked: Option<RequestId>,
     /// What was asked for, as long as nobody has taken it to carry it out.

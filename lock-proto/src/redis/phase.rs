@@ -12,7 +12,7 @@ use crate::{Fault, Instant, RequestId};
 /// A server that has answered nothing for so long ends even a wait without an end.
 const FAILING_FOR: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Another of its process asks for both; it gives up then.
     Behind(Instant),
@@ -23,7 +23,7 @@ pub(super) enum Phase {
 }
 
 /// Not ours yet; the next question is due at `ask_at` unless one is unanswered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) give_up_at: Instant,
     pub(super) ask_at: Instant,
@@ -31,13 +31,13 @@ pub(super) struct Wish {
 }
 
 /// Nothing but faults since then.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failing {
     pub(super) since: Instant,
     pub(super) last: Fault,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) hold: Hold,
     pub(super) tenure: Tenure,
@@ -53,7 +53,7 @@ pub(super) struct Extension {
 }
 
 /// The one unanswered question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) sent: Instant,
@@ -64,7 +64,7 @@ pub(super) struct Asked {
     pub(super) before: Dirt,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Errand {
     Take,
     Enter,

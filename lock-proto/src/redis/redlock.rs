@@ -45,7 +45,7 @@ use crate::{
 /// A server that owes an answer sits out the next round: its old yes counts for nothing then (R2).
 /// While the lock is held, a server that has lost it is made to take it again, but never if it is
 /// another's there, and what it says counts only while the lock is still ours (R3, R20).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RedLock {
     side: Side,
     lease: Lease,
@@ -72,7 +72,7 @@ pub struct RedLock {
     events: Events,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// Every server has been asked.
     Voting {

@@ -46,7 +46,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 ///
 /// One token stands for the whole life (R1): after an answer that was lost, asking again with it
 /// finds what is there already (R7).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerLock {
     pub(super) keys: Keys,
     pub(super) token: Token,

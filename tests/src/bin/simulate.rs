@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use lock_tests::closure::WORLDS;
 use lock_tests::seeds::{Simulation, schedule, violation};
 use lock_tests::simulate::{Machine, Outcome, draw, hunt, machine, machines, run_many, shrink};
 use lock_tests::trace::Trace;
@@ -44,6 +45,12 @@ struct Cli {
     /// Looks for every known bug, from several seeds on
     #[arg(long, conflicts_with_all = ["bug", "machine", "replay", "svg"])]
     zoo: bool,
+    /// Visits every state of the small worlds, with up to so many faults in each
+    #[arg(long, value_name = "FAULTS", conflicts_with_all = ["bug", "machine", "replay", "svg", "zoo"])]
+    exhaustive: Option<usize>,
+    /// How many states of each at most
+    #[arg(long, value_name = "STATES", default_value_t = 1_000_000, requires = "exhaustive")]
+    limit: usize,
     /// Shows the steps of one run, after making it small if it fails
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
@@ -58,6 +65,7 @@ struct Cli {
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let cli = Cli::parse();
     let is_good = match (&cli.bug, cli.replay) {
+        _ if cli.exhaustive.is_some() => exhaust(cli.exhaustive.unwrap_or(0), cli.limit),
         _ if cli.zoo => show_zoo(cli.jobs()),
         (Some(name), Some(seed)) => {
             let bug = bug(name).ok_or_else(|| unknown(name, bugs().iter().map(|bug| bug.name)))?;
@@ -233,6 +241,33 @@ fn show_zoo(jobs: usize) -> Checked {
         writeln!(output, "| {} | {} | {} | {median} |", bug.name, bug.machine, bug.violates)?;
     }
     Ok(found.iter().flatten().all(Option::is_some))
+}
+
+/// Visits every state of the small worlds, and prints a table.
+fn exhaust(faults: usize, limit: usize) -> Checked {
+    let mut output = stdout().lock();
+    writeln!(output, "| world | faults | states | steps | ends | depth | all of them |")?;
+    writeln!(output, "| --- | ---: | ---: | ---: | ---: | ---: | --- |")?;
+    let mut is_green = true;
+    for world in WORLDS {
+        match (world.search)(faults, limit) {
+            Ok(seen) => {
+                let [states, steps, ends] =
+                    [seen.states, seen.steps, seen.ends].map(|count| grouped(count as u64));
+                let all = if seen.is_complete { "yes" } else { "no" };
+                let (name, depth) = (world.name, seen.depth);
+                writeln!(
+                    output,
+                    "| {name} | {faults} | {states} | {steps} | {ends} | {depth} | {all} |"
+                )?;
+            }
+            Err(violation) => {
+                is_green = false;
+                writeln!(output, "{}: {violation}", world.name)?;
+            }
+        }
+    }
+    Ok(is_green)
 }
 
 /// Hidden where nobody looks, as indicatif does with what is no terminal.

@@ -12,7 +12,7 @@ use crate::{Deadline, Event, Instant, LossReason, Timer};
 /// How often the servers without our lock are asked to take it, before the next renewal does.
 const REPAIRS: u32 = 3;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     hold: Hold,
     renewal: Option<Round>,

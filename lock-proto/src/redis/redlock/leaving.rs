@@ -12,7 +12,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// A release that failed is tried again after this, and after twice as long each further time.
 const PAUSE: Duration = Duration::from_millis(50);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     give_up_at: Instant,
     /// Somebody waits until others can have the lock, and has not been told so.

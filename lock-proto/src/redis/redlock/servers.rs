@@ -15,7 +15,7 @@ use crate::{Fault, FaultKind, Instant, Request, RequestId};
 const HIGHEST_BALLOT: u64 = 1 << 53;
 
 /// All servers, with at most one unanswered request for each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Servers {
     keys: Keys,
     token: Token,
@@ -29,7 +29,7 @@ pub(super) struct Servers {
 /// How long a server keeps the place of a waiter that is dead: `KEEP_MS` of common.lua.
 const PLACE_KEPT: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Server {
     /// How long to wait for an answer at first.
     patience: Duration,
@@ -47,7 +47,7 @@ pub(super) struct Server {
     pub(super) quit_at: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Owed {
     id: RequestId,
     asked: Instant,
