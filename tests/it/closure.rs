@@ -55,5 +55,5 @@ fn a_server_that_grants_lower_ballots_is_found() {
 fn one_server(faults: usize, omission: Omission) -> Box<Violation> {
     let flaw = Some(RedisFlaw::Script(omission));
     let world = RedisWorld::one_server([Side::Exclusive; 2], faults, flaw);
-    explore(&world, 300_000).unwrap_err()
+    explore(&world, 300_000).expect_err("it is broken")
 }

@@ -10,7 +10,7 @@
 mod memory;
 mod redis;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem;
@@ -169,14 +169,14 @@ pub fn explore<W: World>(start: &W, limit: usize) -> Result<Closure, Box<Violati
 /// The states that are known, by their fingerprints and by the ways to them.
 struct Search<'a, W> {
     start: &'a W,
-    known: HashSet<u128>,
+    known: BTreeSet<u128>,
     /// For each state the number of the one before it, and which of its steps leads here.
     origins: Vec<(usize, usize)>,
 }
 
 impl<'a, W: World> Search<'a, W> {
     fn new(start: &'a W) -> Self {
-        Self { start, known: HashSet::from([fingerprint(start)]), origins: vec![(0, 0)] }
+        Self { start, known: BTreeSet::from([fingerprint(start)]), origins: vec![(0, 0)] }
     }
 
     /// The number of a state that was not known.
