@@ -15,6 +15,7 @@ mod disk;
 mod endings;
 mod examples;
 mod exhaustive;
+mod fuzz;
 mod history;
 #[cfg(target_os = "linux")]
 mod places;

@@ -85,7 +85,11 @@ fn step<M: Checkable>(life: &mut Checked<M>, odometer: &mut Odometer, deviations
 }
 
 /// Lets go, and answers everything: the machine must close, and then be silent.
-fn end<M: Checkable>(life: &mut Checked<M>) {
+///
+/// # Panics
+///
+/// If it does not.
+pub fn end<M: Checkable>(life: &mut Checked<M>) {
     life.release();
     for _ in 0..GOODBYE {
         let Some((id, command)) = life.unanswered().first().cloned() else {

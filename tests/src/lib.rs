@@ -12,6 +12,7 @@ pub mod closure;
 pub mod disk_twin;
 pub mod entropy;
 pub mod explore;
+pub mod fuzz;
 pub mod history;
 pub mod memory_world;
 #[cfg(target_os = "linux")]

@@ -1,9 +1,10 @@
 //! What several Redis servers may answer.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use lock_proto::redis::{Command, Message, RedLock, Reply, Verb};
+use lock_proto::redis::{Command, Message, RedLock, Reply, Slots, Token, Verb};
 use lock_proto::{Fault, FaultKind, Instant};
 
 use crate::check::Checkable;
@@ -111,5 +112,60 @@ impl Checkable for RedLock {
     fn nothing_left(all: &AllTraces) -> bool {
         let late = |traces: &Traces| traces.on_the_way.is_some_and(|until| all.now < until);
         all.servers.values().all(|traces| !traces.left && !late(traces))
+    }
+}
+
+/// What may be ours of each mutex of a semaphore, and each time that one was asked for.
+#[derive(Clone, Debug)]
+pub struct Mutexes {
+    now: Instant,
+    mutexes: BTreeMap<(String, Token), AllTraces>,
+}
+
+impl Default for Mutexes {
+    fn default() -> Self {
+        Self { now: Instant::ZERO, mutexes: BTreeMap::new() }
+    }
+}
+
+impl Checkable for Slots {
+    type Remains = Mutexes;
+
+    fn replies(command: &Command, now: Instant) -> Vec<Reply> {
+        RedLock::replies(command, now)
+    }
+
+    fn messages() -> Vec<Message> {
+        RedLock::messages()
+    }
+
+    fn server(command: &Command) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (command.server, command.keys.lock(), &command.token).hash(&mut hasher);
+        hasher.finish() as usize
+    }
+
+    fn takes(command: &Command) -> bool {
+        RedLock::takes(command)
+    }
+
+    fn is_cancel(command: &Command) -> bool {
+        RedLock::is_cancel(command)
+    }
+
+    fn time_passes(all: &mut Mutexes, now: Instant) {
+        all.now = now;
+        all.mutexes.values_mut().for_each(|traces| RedLock::time_passes(traces, now));
+    }
+
+    fn answered(all: &mut Mutexes, command: &Command, reply: &Result<Reply, Fault>) {
+        let mutex = (command.keys.lock().to_owned(), command.token.clone());
+        let traces = all.mutexes.entry(mutex).or_default();
+        RedLock::time_passes(traces, all.now);
+        RedLock::answered(traces, command, reply);
+    }
+
+    fn nothing_left(all: &Mutexes) -> bool {
+        all.mutexes.values().all(RedLock::nothing_left)
     }
 }
