@@ -133,14 +133,12 @@ pub(super) fn file_record(bytes: &[u8]) {
     .expect("the options were checked");
     let mut written = None;
     while let Some(request) = lock.poll_request() {
-        let reply = match request.command {
-            FileCommand::Read(_) => Reply::Contents { bytes: contents.to_vec(), wall_micros },
-            FileCommand::Write(_, bytes) => {
-                written = Some(bytes);
-                Reply::Done
-            }
-            _ => Reply::Done,
-        };
+        let reads = matches!(request.command, FileCommand::Read(_));
+        if let FileCommand::Write(_, bytes) = request.command {
+            written = Some(bytes);
+        }
+        let contents = Reply::Contents { bytes: contents.to_vec(), wall_micros };
+        let reply = if reads { contents } else { Reply::Done };
         lock.handle_reply(request.id, Ok(reply), Instant::ZERO);
     }
     let Some(before) = Record::parse(contents) else {

@@ -19,10 +19,10 @@ pub(super) fn endpoint(bytes: &[u8]) {
     let mut path = vec![b'/'];
     path.extend(bytes.iter().copied().filter(|byte| *byte != 0));
     let url = format!("file:///{}", escaped(&path[1..]));
-    match Endpoint::parse(&url).expect("it is a directory") {
-        Endpoint::File(directory) => assert_eq!(directory.as_os_str().as_bytes(), path),
-        other => panic!("{url} is {other:?}"),
-    }
+    let Endpoint::File(directory) = Endpoint::parse(&url).expect("it is a directory") else {
+        panic!("{url} is no directory");
+    };
+    assert_eq!(directory.as_os_str().as_bytes(), path);
     let text = String::from_utf8_lossy(bytes);
     if let Err(error) = Endpoint::parse(&text) {
         let scheme = matches!(error, LockError::Unsupported(_));
