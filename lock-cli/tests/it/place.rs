@@ -70,8 +70,10 @@ impl Place {
 
     /// A `dlock run` with `args` whose command is `script`, which says when it is ready.
     pub(crate) fn session(&self, args: &[&str], script: &str) -> Session {
-        let mut session =
-            Session::start(self.dlock([&["run"], args, &["--", "sh", "-c", script]].concat()));
+        // Programs inherit which signals are ignored: under nohup none could be told to hang up.
+        let run = ["--default-signal", env!("CARGO_BIN_EXE_dlock"), "run"];
+        let args = [&run, args, &["--", "sh", "-c", script]].concat();
+        let mut session = Session::start(self.on_place("env", args));
         assert_eq!(session.line(), "ready");
         session
     }
