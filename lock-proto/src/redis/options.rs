@@ -3,6 +3,7 @@
 use alloc::format;
 use core::time::Duration;
 
+use super::call::{CLAIM, LIVENESS};
 use crate::file::Identity;
 use crate::lease::Terms;
 use crate::options::TTL;
@@ -17,6 +18,12 @@ const MIN_VALIDITY_PER_CENT: u32 = 90;
 const DRIFT: u32 = 100;
 /// Redis expires keys to the millisecond, and its clock ticks in between.
 const DRIFT_FLOOR: Duration = Duration::from_millis(2);
+
+/// Whoever finds that a refresh still counts may take the claim that it dates for valid.
+const _: () = {
+    let drift = CLAIM.as_millis() / DRIFT as u128 + DRIFT_FLOOR.as_millis();
+    assert!(LIVENESS.as_millis() + drift < CLAIM.as_millis());
+};
 
 /// The settings of a provider's locks, with what `AcquireOptions` leave open.
 ///

@@ -530,7 +530,7 @@ impl Machine for ServerLock {
     fn handle_message(&mut self, message: Message, now: Instant) {
         match &mut self.phase {
             Phase::Wanting(wish) => {
-                // A refresh that counts is younger than a claim that ends.
+                // A refresh that still counts dates a claim that is still valid (`options.rs`).
                 match self.refreshes.sent(message.stamp, now) {
                     Some(sent) if now < wish.give_up_at => {
                         let until = sent + trusted(CLAIM);
