@@ -70,20 +70,23 @@ impl Place {
 
     /// A `dlock run` with `args` whose command is `script`, which says when it is ready.
     pub(crate) fn session(&self, args: &[&str], script: &str) -> Session {
-        // Programs inherit which signals are ignored: under nohup none could be told to hang up.
-        let run = ["--default-signal", env!("CARGO_BIN_EXE_dlock"), "run"];
-        let args = [&run, args, &["--", "sh", "-c", script]].concat();
-        let mut session = Session::start(self.on_place("env", args));
+        let mut session = self.run(&[args, &["--", "sh", "-c", script]].concat());
         assert_eq!(session.line(), "ready");
         session
     }
 
     /// A `dlock run` with `args` that waits for its lock when this returns.
     pub(crate) fn wait(&self, args: &[&str]) -> Session {
-        let mut session = Session::start(self.dlock([&["run", "--verbose"], args].concat()));
+        let mut session = self.run(&[&["--verbose"], args].concat());
         let said = session.error();
         assert!(said.starts_with("dlock: waiting for "), "{said:?}");
         session
+    }
+
+    /// Programs inherit which signals are ignored: under nohup none could be told to hang up.
+    fn run(&self, args: &[&str]) -> Session {
+        let dlock = ["--default-signal", env!("CARGO_BIN_EXE_dlock"), "run"];
+        Session::start(self.on_place("env", [&dlock, args].concat()))
     }
 
     /// The only file of a lock that there is.
