@@ -234,13 +234,16 @@ impl Own {
     }
 
     fn waited(&mut self, row: &[Option<String>], place: &Place) -> Turn {
-        let inside = matches!(place, Place::Inside).then(|| ROLLBACK.to_owned());
+        let undo = match place {
+            Place::Alone => None,
+            Place::Inside | Place::Scope { .. } => Some(ROLLBACK.to_owned()),
+        };
         match row {
             [Some(verdict)] if verdict == GRANTED => {
                 Turn::Over { result: Ok(()), last: place.kept() }
             }
-            [Some(verdict)] if verdict == HELD => self.refuse(inside),
-            [Some(verdict)] if verdict == BUSY => match inside {
+            [Some(verdict)] if verdict == HELD => self.refuse(undo),
+            [Some(verdict)] if verdict == BUSY => match undo {
                 Some(text) => self.undo(text, self.timed_out()),
                 None => over(Err(self.timed_out())),
             },

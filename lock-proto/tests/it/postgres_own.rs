@@ -304,7 +304,12 @@ fn nonsense_of_a_server_leaves_nothing_behind_on_a_session() {
 fn nonsense_of_a_server_leaves_nothing_behind_in_a_transaction() {
     check(
         Transaction,
-        &[(None, "held done"), (None, "busy,0,0 done done")],
+        &[
+            (None, "held done"),
+            (None, "busy,0,0 done done"),
+            (None, "busy,0,0 busy done"),
+            (None, "busy,0,0 held done"),
+        ],
         expect![[r#"
             None: savepoint; select try_xact, time-outs [or undo]
               held: undo
@@ -313,6 +318,14 @@ fn nonsense_of_a_server_leaves_nothing_behind_in_a_transaction() {
               busy,0,0: set local lock_timeout = 0; select wait_xact [or undo]
               done: undo
               done: the server answered nonsense
+            None: savepoint; select try_xact, time-outs [or undo]
+              busy,0,0: set local lock_timeout = 0; select wait_xact [or undo]
+              busy: undo
+              done: the lock was not free within 18446744073709551615.999999999s: allow more time, or find out who holds it
+            None: savepoint; select try_xact, time-outs [or undo]
+              busy,0,0: set local lock_timeout = 0; select wait_xact [or undo]
+              held: undo
+              done: deadlock: this session holds the lock already, and would wait for itself
         "#]],
     );
 }

@@ -1,10 +1,11 @@
 //! What goes wrong on several servers.
 
 use expect_test::expect;
-use lock_proto::{AcquireOptions, Event, Fault, Instant, Machine as _};
+use lock_proto::redis::{Keys, RedLock, Side};
+use lock_proto::{AcquireOptions, Event, Fault, Instant, Machine as _, Seed};
 
-use crate::redlock::{one_try, three, within_ten_seconds};
-use crate::timeline::{check, ms};
+use crate::redlock::{one_try, settings, three, within_ten_seconds};
+use crate::timeline::{check, ms, name};
 
 #[test]
 fn a_majority_that_refuses_is_an_error_at_once() {
@@ -312,6 +313,31 @@ fn nonsense_is_no_answer() {
         0.000    2:yes
         0.000    3:yes        [acquired until 29.698s with fence 1000000]
     "#]],
+    );
+}
+
+#[test]
+fn a_clock_at_the_end_of_its_numbers_votes_on_at_the_last_ballot() {
+    let lock = RedLock::new(
+        Keys::new("", &name()).expect("a plain name"),
+        Side::Exclusive,
+        &AcquireOptions::new(),
+        &settings(),
+        &[ms(50); 3],
+        u64::MAX,
+        &Seed::from_bytes([7; 32]),
+        Instant::ZERO,
+    );
+    check(
+        lock.expect("sensible options"),
+        "1:no 2:no 3:no next",
+        expect![[r#"
+            0.000    start        1: vote@18446744073709551615, 2: vote@18446744073709551615, 3: vote@18446744073709551615
+            0.000    1:no
+            0.000    2:no
+            0.000    3:no
+            909.281  Retry        1: vote@18446744073709551615, 2: vote@18446744073709551615, 3: vote@18446744073709551615
+        "#]],
     );
 }
 

@@ -62,7 +62,9 @@ impl RedLock {
     /// Asks every server for its vote, at a ballot above all that were seen.
     fn vote(&mut self, corrections: u32, now: Instant) {
         let wall = self.born_micros.saturating_add(micros(now.since(self.born)));
-        self.ballot = wall.max(self.servers.seen() + 1).max(self.ballot + 1);
+        // One that can't rise is refused by those that have seen it.
+        let above = self.servers.seen().max(self.ballot).saturating_add(1);
+        self.ballot = wall.max(above);
         self.nudged = false;
         self.refusal = None;
         self.trouble = None;
