@@ -12,8 +12,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Whoever was handed a lock claims its full length after this, if it is still held, and again
 /// after each time that it failed: most holds are over sooner and need not.
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
-/// But after such a part of what is left of a claim that was long on its way.
-const CLAIM_PART: u32 = 4;
 
 /// What was agreed about a hold, from [`AcquireOptions::terms`](crate::AcquireOptions::terms).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +27,7 @@ pub struct Terms {
     pub max_hold: Option<Duration>,
 }
 
-/// One hold in progress.
-///
-/// `renew_at < valid_until` and `warn_at < valid_until` whenever both are set.
+/// One hold in progress. What is planned for later than its end never comes.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
     ttl: Option<Span>,
@@ -81,8 +77,7 @@ impl Hold {
     pub(crate) fn begin_claim(terms: &Terms, valid_until: Instant, now: Instant) -> Self {
         let mut hold = Self::begin(terms, Some(valid_until), now);
         hold.claiming = true;
-        hold.renew_at = Some(now + CLAIM_PAUSE.min(valid_until.since(now) / CLAIM_PART));
-        hold.keep_within_lease();
+        hold.renew_at = Some(now + CLAIM_PAUSE);
         hold
     }
 
@@ -132,7 +127,6 @@ impl Hold {
         let pause = self.cadence().map(|cadence| (cadence / RETRIES).max(SHORTEST_PAUSE));
         let pause = if self.claiming { Some(CLAIM_PAUSE) } else { pause };
         self.renew_at = pause.map(|pause| now + pause);
-        self.keep_within_lease();
     }
 
     /// When time next matters to the hold.
@@ -158,11 +152,10 @@ impl Hold {
                 (now + cadence).min(before(end, ttl - cadence)).max(now)
             });
         // Halfway between the renewal that is due and the end, so that one may fail unmentioned.
-        self.warn_at = self.ttl().zip(self.valid_until).map(|(ttl, end)| {
+        let warn_at = self.ttl().zip(self.valid_until).map(|(ttl, end)| {
             before(end, self.cadence().map_or(ttl / 3, |cadence| (ttl - cadence) / 2))
         });
-        self.keep_within_lease();
-        self.warn_at = self.warn_at.filter(|at| *at > now);
+        self.warn_at = warn_at.filter(|at| *at > now);
     }
 
     fn cadence(&self) -> Option<Duration> {
@@ -171,12 +164,6 @@ impl Hold {
 
     fn ttl(&self) -> Option<Duration> {
         self.ttl.map(Duration::from)
-    }
-
-    fn keep_within_lease(&mut self) {
-        let end = self.valid_until;
-        self.renew_at = self.renew_at.filter(|at| end.is_some_and(|end| *at < end));
-        self.warn_at = self.warn_at.filter(|at| end.is_some_and(|end| *at < end));
     }
 }
 

@@ -317,7 +317,6 @@ impl Claims {
         match step {
             Step::Open(file) if unknown => self.set(file, ClaimState::Open),
             Step::Open(file) => self.set(file, ClaimState::Absent),
-            Step::TryLock(file) if unknown => self.set(file, ClaimState::Locked),
             Step::Watch(file) => {
                 self.wake_us = false;
                 self.set(file, ClaimState::Open);

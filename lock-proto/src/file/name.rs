@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use sha2::{Digest, Sha512};
 use unicode_general_category::{GeneralCategory, get_general_category};
@@ -56,20 +55,10 @@ fn is_readable(letter: char) -> bool {
         )
 }
 
-fn hash_symbols(digest: &[u8]) -> Vec<char> {
-    let mut bits = 0_u32;
-    let mut held = 0;
-    let mut bytes = digest.iter();
-    let mut symbols = Vec::with_capacity(HASH_SYMBOLS);
-    while symbols.len() < HASH_SYMBOLS {
-        if held < 5 {
-            let byte = bytes.next().copied().unwrap_or(0);
-            bits |= u32::from(byte) << held;
-            held += 8;
-        }
-        symbols.push(char::from(ALPHABET[(bits & 31) as usize]));
-        bits >>= 5;
-        held -= 5;
-    }
-    symbols
+fn hash_symbols(digest: &[u8]) -> impl Iterator<Item = char> {
+    (0..HASH_SYMBOLS).map(|symbol| {
+        let (byte, bit) = (symbol * 5 / 8, symbol * 5 % 8);
+        let bits = u16::from_le_bytes([digest[byte], digest[byte + 1]]) >> bit;
+        char::from(ALPHABET[usize::from(bits & 31)])
+    })
 }

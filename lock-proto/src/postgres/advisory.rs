@@ -432,12 +432,10 @@ impl AdvisoryLock {
         if !passes || !self.passes {
             return None;
         }
-        let unsent = self.requests.pop().filter(|unsent| leaving.is_asked(unsent.id));
-        unsent.is_some().then(|| {
-            self.dirty = false;
-            self.close(true);
-            since
-        })
+        self.requests.pop()?;
+        self.dirty = false;
+        self.close(true);
+        Some(since)
     }
 }
 

@@ -146,7 +146,7 @@ fn hexadecimal(name: &[u8]) -> Option<AdvisoryKey> {
 fn half(units: &[u8; HALF_DIGITS]) -> Option<i32> {
     let end = units.iter().rposition(|unit| *unit != 0)? + 1;
     let mut digits = units[..end].iter().map(|unit| char::from(*unit).to_digit(16));
-    digits.try_fold(0_u32, |number, digit| Some(number << 4 | digit?)).map(u32::cast_signed)
+    digits.try_fold(0_u32, |number, digit| Some((number << 4) + digit?)).map(u32::cast_signed)
 }
 
 /// The hash of a name.
@@ -157,7 +157,7 @@ pub(super) fn hash(name: &str) -> i64 {
 }
 
 fn word(high: i32, low: i32) -> u64 {
-    u64::from(high.cast_unsigned()) << 32 | u64::from(low.cast_unsigned())
+    (u64::from(high.cast_unsigned()) << 32) + u64::from(low.cast_unsigned())
 }
 
 fn upper(word: u64) -> i32 {

@@ -75,10 +75,6 @@ impl Leaving {
         self.asked = Some((id, verb));
     }
 
-    pub(super) fn is_asked(&self, id: RequestId) -> bool {
-        self.asked.is_some_and(|(asked, _)| asked == id)
-    }
-
     /// What `id` had asked for.
     pub(super) fn answered(&mut self, id: RequestId) -> Option<Verb> {
         self.asked.take_if(|(asked, _)| *asked == id).map(|(_, verb)| verb)

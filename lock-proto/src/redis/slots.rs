@@ -153,13 +153,9 @@ impl Slots {
 
     fn queue(&mut self, now: Instant) -> Result<(), LockError> {
         let left = self.give_up_at.since(now);
-        let timeout = match self.budget.waits() {
-            true if self.give_up_at == Instant::FAR_FUTURE => None,
-            true => Some(left),
-            false => Some(GATE_WITHIN),
-        };
+        let timeout = if self.budget.waits() { left } else { GATE_WITHIN };
         self.phase = Phase::Queueing;
-        self.parts.want(Role::Gate, timeout, now)
+        self.parts.want(Role::Gate, Some(timeout), now)
     }
 
     /// Takes every decision. All inputs end here.

@@ -144,6 +144,21 @@ fn a_file_that_always_vanishes_is_waited_for_like_a_busy_one() {
 }
 
 #[test]
+fn a_directory_that_always_vanishes_is_waited_for_like_a_busy_lock() {
+    let mut machine = mutex(within_a_second());
+    let mut openings = 0;
+    while let Some(request) = machine.poll_request() {
+        let opens = matches!(request.command, Command::Open(_));
+        openings += u32::from(opens);
+        assert!(openings < 10_000, "it never rests");
+        let reply = if opens { Reply::NoDirectory } else { Reply::Done };
+        machine.handle_reply(request.id, Ok(reply), Instant::ZERO);
+    }
+    assert!(openings > 1);
+    assert!(machine.poll_timeout().unwrap().at > Instant::ZERO);
+}
+
+#[test]
 fn a_file_is_deleted_while_it_is_still_locked() {
     check(
         removing_mutex(),

@@ -139,6 +139,23 @@ fn readers_that_wait_for_a_writer_to_expire_go_before_the_next() {
 }
 
 #[test]
+fn the_table_says_whether_it_has_something_to_tell() {
+    let mut bench = Bench::new();
+    let [writer, next] = bench.locks();
+    bench.ttl = Some(ms(500));
+    assert!(bench.granted(writer, Demand::Exclusive));
+    assert!(!bench.table.has_answers());
+    bench.pass(500);
+    assert!(bench.table.has_answers(), "the notice of a loss");
+    assert!(bench.table.poll_notice().is_some() && !bench.table.has_answers());
+    assert!(bench.granted(next, Demand::Exclusive));
+    assert!(!bench.granted(writer, Demand::Exclusive));
+    bench.leave(next, Demand::Exclusive);
+    assert!(bench.table.has_answers(), "a reply");
+    assert!(bench.table.poll_reply().is_some() && !bench.table.has_answers());
+}
+
+#[test]
 fn a_semaphore_and_a_lock_of_one_name_are_two_locks() {
     let mut bench = Bench::new();
     let [writer, taker] = bench.locks();

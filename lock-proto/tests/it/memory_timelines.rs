@@ -60,6 +60,35 @@ fn a_waiter_whose_time_is_up_leaves_the_queue() {
 }
 
 #[test]
+fn a_hint_at_the_end_of_the_wait_ends_it() {
+    check(
+        mutex(within_a_second()),
+        "+1000ms nudge",
+        expect![[r#"
+            0.000    start        enter the queue
+            1000.000 nudge        [timed out after 1s], leave
+        "#]],
+    );
+}
+
+#[test]
+fn an_answer_to_a_question_of_somebody_else_says_nothing() {
+    let mut other = mutex(AcquireOptions::new());
+    other.poll_request();
+    other.release(Instant::ZERO);
+    let question = other.poll_request().expect("it leaves the queue").id;
+    let mut machine = mutex(AcquireOptions::new());
+    machine.handle_reply(question, Ok(Reply::Busy), Instant::ZERO);
+    assert!(machine.poll_event().is_none());
+}
+
+#[test]
+fn a_lock_without_a_cohort_takes_nothing_over() {
+    let (mut before, mut lock) = (mutex(AcquireOptions::new()), mutex(AcquireOptions::new()));
+    assert!(!before.is_leaving() && !lock.follow(&mut before, Instant::ZERO));
+}
+
+#[test]
 fn a_grant_that_meets_the_end_of_the_wait_is_given_back() {
     check(
         mutex(within_a_second()),

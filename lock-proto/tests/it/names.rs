@@ -44,6 +44,12 @@ fn any_text_up_to_a_mebibyte_is_a_name() {
 }
 
 #[test]
+fn a_name_is_shown_as_text() {
+    let name = LockName::new("a\nb").unwrap();
+    assert_eq!((format!("{name}"), format!("{name:?}")), ("a\nb".into(), r#""a\nb""#.into()));
+}
+
+#[test]
 fn a_longer_name_is_refused_and_says_what_to_do() {
     let error = LockName::new("x".repeat(LockName::MAX_BYTES + 1)).unwrap_err();
     assert!(matches!(error, LockError::InvalidName(_)));

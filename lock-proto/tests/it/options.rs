@@ -17,6 +17,11 @@ fn the_defaults_wait_for_ever_and_have_no_lease() {
 }
 
 #[test]
+fn a_timeout_can_be_asked_for() {
+    assert_eq!(AcquireOptions::new().with_timeout(ms(5)).timeout(), Some(ms(5)));
+}
+
+#[test]
 fn a_lease_is_renewed_every_third_of_it_unless_told_otherwise() {
     let leased = AcquireOptions::new().with_ttl(ms(9000));
     assert_eq!(leased.terms().unwrap().cadence, Some(ms(3000)));

@@ -1,10 +1,10 @@
 //! How a process passes an advisory lock on among its own.
 
-use lock_proto::postgres::{Command, PostgresLock, Reply, Verb};
-use lock_proto::{AcquireOptions, Event, Hub, LockError, LockId, Request};
+use lock_proto::postgres::{AdvisoryKey, AdvisoryLock, Command, Mode, PostgresLock, Reply, Verb};
+use lock_proto::{AcquireOptions, Event, Hub, LockError, LockId, Machine as _, Request, Seed};
 
 use crate::postgres_timelines::{forever, lock, within};
-use crate::timeline::at;
+use crate::timeline::{at, ms};
 
 #[test]
 fn who_comes_later_stands_behind_and_takes_the_hold_over() {
@@ -73,6 +73,38 @@ fn who_stands_behind_gives_up_in_its_own_time() {
         process.hear(second)[..],
         [Event::Failed(LockError::Timeout(_)), Event::Closed { clean: true }]
     ));
+}
+
+#[test]
+fn a_hold_is_passed_on_only_among_those_who_may_all_keep_it() {
+    let limited = forever().with_max_hold(ms(1000));
+    for (first, second) in [(forever(), limited.clone()), (limited, forever())] {
+        let mut process = Process::new(false);
+        let (first, second) = (process.start(&first), process.start(&second));
+        process.answer(first, Reply::Granted { fence: None }, 1);
+        process.hub.release(first, at(2));
+        assert_eq!(process.ask(first).unwrap().command.verb, Verb::Unlock);
+        assert_eq!(process.ask(second).unwrap().command.verb, Verb::Try);
+    }
+}
+
+#[test]
+fn readers_and_single_tries_stand_behind_nobody() {
+    let reader = |options| {
+        let key = AdvisoryKey::Single(7);
+        AdvisoryLock::new(key, Mode::Shared, options, &Seed::from_bytes([7; 32]), at(0)).unwrap()
+    };
+    assert_eq!(reader(&forever()).leading(false).cohort(), None);
+    assert_eq!(lock(&within(0)).leading(false).cohort(), None);
+    assert!(lock(&forever()).leading(false).cohort().is_some());
+}
+
+#[test]
+fn who_stands_behind_for_ever_sets_no_alarm() {
+    let mut process = Process::new(false);
+    process.start(&forever());
+    process.start(&forever());
+    assert_eq!(process.hub.poll_timeout(), None);
 }
 
 /// The locks of one process on one mutex.

@@ -56,6 +56,14 @@ fn who_sets_no_keepalive_is_told_how_long_a_dead_holder_is_believed() {
     let sooner = ("tcp_user_timeout", "30000", "ms");
     check(&transactions(), direct(&[sooner]), &["advice: a takes 2 h 0 min to notice"]);
     check(&transactions(), direct(&[("tcp_keepalives_idle", "60", "s"), sooner]), &[]);
+    // Five minutes are soon enough, and what is longer is said in whole units where it has them.
+    let idle = |idle| [("tcp_keepalives_idle", idle, "s"), ("tcp_user_timeout", "500", "ms")];
+    let after = |time| format!("advice: a takes {time} to notice that the machine of a holder");
+    check(&transactions(), direct(&idle("299")), &[]);
+    check(&transactions(), direct(&idle("300")), &[&after("300.5s")]);
+    let idle = |idle| [("tcp_keepalives_idle", idle, "s"), ("tcp_user_timeout", "60000", "ms")];
+    check(&transactions(), direct(&idle("240")), &[]);
+    check(&transactions(), direct(&idle("241")), &[&after("5 min 1 s")]);
     // On the same machine, and behind a pooler, nothing is known of the holder's network.
     check(&transactions(), local(&[]), &[]);
     check(&transactions(), pooled(&[]), &[]);

@@ -51,6 +51,13 @@ fn a_key_is_written_as_the_dotnet_library_writes_it_unless_that_can_not_be_read(
 }
 
 #[test]
+fn a_key_is_found_in_the_servers_list_of_locks() {
+    assert_eq!(Single(0x0123_4567_89ab_cdef).row(), (0x0123_4567, 0x89ab_cdef, 1));
+    assert_eq!(Single(-1).row(), (u32::MAX, u32::MAX, 1));
+    assert_eq!(Pair(7, -1).row(), (7, u32::MAX, 2));
+}
+
+#[test]
 fn a_key_that_is_written_down_can_be_read_again() {
     let words = (0..u64::BITS).flat_map(|bit| [1 << bit, !(1 << bit), u64::MAX >> bit, !0 << bit]);
     let mut seed = 1_u64;

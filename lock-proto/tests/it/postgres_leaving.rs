@@ -1,8 +1,10 @@
 //! What was asked on PostgreSQL is answered after nobody wants the lock any more.
 
 use expect_test::expect;
+use lock_proto::{Event, Machine as _};
 
 use crate::postgres_timelines::{check, forever, lock};
+use crate::timeline::at;
 
 #[test]
 fn a_cancelled_wait_is_nobodys_error_however_it_ends() {
@@ -82,4 +84,44 @@ fn a_lock_that_came_all_the_same_is_given_back() {
             0.000    unlocked     [closed]
         "#]],
     );
+}
+
+#[test]
+fn a_wait_is_cancelled_once() {
+    check(
+        lock(&forever()),
+        "busy release done! timeout next done cancelled",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait for ever
+        0.000    release      cancel
+        0.000    done!
+        0.000    timeout
+        2000.000 Retry        close
+        2000.000 done
+        2000.000 cancelled    [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn a_session_that_does_not_end_is_left_to_the_server() {
+    check(
+        lock(&forever()),
+        "release next next",
+        expect![[r#"
+        0.000    start        try
+        0.000    release
+        10000.000 Retry        close
+        13000.000 Retry        [closed, not clean]
+    "#]],
+    );
+}
+
+#[test]
+fn a_question_that_nobody_has_taken_is_called_off() {
+    let mut lock = lock(&forever());
+    lock.release(at(0));
+    assert!(lock.poll_request().is_none());
+    assert!(matches!(lock.poll_event(), Some(Event::Closed { clean: true })));
 }

@@ -235,6 +235,8 @@ impl Backend for PermitLock {
         match word {
             "granted" => Reply::Granted { fence: None },
             "busy" => Reply::Busy,
+            "full" => Reply::Full,
+            "deadlock" => Reply::Deadlock("process 7 waits for process 8".into()),
             "expired" => Reply::Expired,
             "cancelled" => Reply::Cancelled,
             "unlocked" => Reply::Unlocked(true),
@@ -257,17 +259,17 @@ impl Backend for PermitLock {
     }
 }
 
-fn lock(count: u32, options: &AcquireOptions) -> PermitLock {
+pub(crate) fn lock(count: u32, options: &AcquireOptions) -> PermitLock {
     let name = LockName::new("pool").expect("a short name");
     let keys = PermitKeys::new(&name, 5);
     let seed = Seed::from_bytes([7; 32]);
     PermitLock::new(keys, count, options, &seed, at(0)).expect("sensible options")
 }
 
-fn forever() -> AcquireOptions {
+pub(crate) fn forever() -> AcquireOptions {
     AcquireOptions::new()
 }
 
-fn within(millis: u64) -> AcquireOptions {
+pub(crate) fn within(millis: u64) -> AcquireOptions {
     AcquireOptions::new().with_timeout(ms(millis))
 }

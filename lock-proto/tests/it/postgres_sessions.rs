@@ -157,6 +157,31 @@ fn a_question_goes_where_nobody_waits() {
 }
 
 #[test]
+fn a_question_opens_no_session_that_there_is_no_room_for() {
+    let mut limits = PoolLimits::new(1);
+    limits.multiplexed = false;
+    let mut pool = Pool { table: Sessions::new(limits) };
+    let (waiter, place) = pool.place(1, WAIT);
+    assert_eq!(pool.table.any(at(0)), Place::Full);
+    pool.table.granted(session_of(place), waiter, key(1));
+    assert_eq!(pool.table.any(at(0)), Place::On(session_of(place)));
+}
+
+#[test]
+fn who_leaves_a_wait_makes_room_and_nobody_else_does() {
+    let mut pool = pool(2);
+    let shared = pool.opened(1, Verb::Try);
+    let (waiter, place) = pool.place(2, WAIT);
+    let waiting = session_of(place);
+    let stranger = pool.table.seat();
+    pool.table.left(waiting, stranger, key(3), at(0));
+    assert_eq!(pool.place(3, WAIT).1, Place::Full);
+    assert_eq!(session_of(pool.place(3, Verb::Try).1), shared);
+    pool.table.left(waiting, waiter, key(2), at(0));
+    assert_eq!(session_of(pool.place(4, WAIT).1), waiting);
+}
+
+#[test]
 fn readers_come_in_beside_one_of_us_when_another_session_may() {
     let mut pool = pool(3);
     let (_, place) = pool.reader();

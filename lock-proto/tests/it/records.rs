@@ -42,7 +42,8 @@ fn a_shorter_record_over_a_longer_one_is_read_alone() {
 fn a_long_name_is_cut_between_its_letters() {
     for name in ["é".repeat(2000), format!("x{}", "é".repeat(2000)), "🦉".repeat(1000)] {
         let record = Record::parse(&written(b"", 5, "h", None, &name)).unwrap();
-        assert!(name.starts_with(&record.name) && record.name.len() > 500);
+        assert!(name.starts_with(&record.name));
+        assert!((509..=512).contains(&record.name.len()), "{}", record.name.len());
     }
 }
 

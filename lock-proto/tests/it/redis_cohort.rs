@@ -89,6 +89,33 @@ fn a_lock_that_came_long_ago_goes_back_where_others_may_wait() {
 }
 
 #[test]
+fn a_lock_that_came_ten_milliseconds_ago_is_passed_on_once_more() {
+    let mut process = Process::new();
+    let holder = process.granted_behind_another();
+    let next = process.start(&waiting());
+    process.hub.release(holder, at(5 + 10));
+    assert!(process.ask(holder).is_none());
+    assert!(matches!(process.hear(next)[..], [Event::Acquired { .. }]));
+}
+
+#[test]
+fn who_stands_behind_stays_there_when_nothing_has_happened() {
+    let mut process = Process::new();
+    let (_, second) = process.held_and_wanted();
+    process.hub.nudge(second, at(1));
+    assert!(process.ask(second).is_none() && process.hear(second).is_empty());
+}
+
+#[test]
+fn who_waits_for_ever_sets_no_alarm() {
+    let mut process = Process::new();
+    let first = process.start(&waiting());
+    process.start(&waiting());
+    process.ask(first);
+    assert_eq!(process.hub.poll_timeout(), None);
+}
+
+#[test]
 fn a_lock_of_which_an_answer_is_to_come_goes_back() {
     let mut process = Process::new();
     let holder = process.granted_behind_another();
@@ -220,6 +247,7 @@ fn when_they_are_disbanded_nobody_asks_any_more() {
     let (first, second) = process.held_and_wanted();
     process.hub.disband();
     process.hub.release(first, at(5));
+    assert!(process.ask(second).is_none());
     process.hub.release(second, at(5));
     assert!(matches!(process.ask(first).unwrap().command.verb, Verb::GiveBack));
     assert!(matches!(process.hear(second)[..], [Event::Closed { clean: true }]));
@@ -243,6 +271,7 @@ fn whoever_wants_a_lock_on_the_same_terms_is_of_one_cohort() {
     let cohort = |options| leader(1, true, &options).cohort().unwrap();
     assert_eq!(cohort(waiting()), cohort(for_a_while()));
     assert_ne!(cohort(waiting()), cohort(waiting().with_ttl(ms(5_000))));
+    assert!(cohort(waiting()) > cohort(waiting().with_ttl(ms(5_000))));
 }
 
 /// The locks of one process.

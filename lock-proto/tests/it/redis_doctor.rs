@@ -183,6 +183,11 @@ fn a_clock_must_surely_run_at_another_rate_before_it_is_blamed() {
     let second = 1_000_000;
     for (there, blamed) in [
         (second, false),
+        // What leases allow for: a hundredth of the time that passed, and 2 ms.
+        ((second + 10_000) * 101 / 100 + 2_000, false),
+        ((second + 10_000) * 101 / 100 + 2_001, true),
+        (second - 10_000 - (second - 10_000) / 100 - 2_000, false),
+        (second - 10_000 - (second - 10_000) / 100 - 2_001, true),
         (second * 101 / 100, false),
         (second * 102 / 100, false),
         (second * 104 / 100, true),
@@ -212,6 +217,21 @@ fn wall_clocks_that_differ_by_seconds_make_tokens_fall() {
     let expected = "advice: the wall clock of c is ahead of that of a by 3.0s";
     check(Arrangement::Voting, &readings(53_009_000), &[expected]);
     check(Arrangement::Single, &readings(53_009_000), &[]);
+    // A second is what no token falls by.
+    check(Arrangement::Voting, &readings(51_009_000), &[]);
+    check(Arrangement::Voting, &readings(51_009_001), &["advice: the wall clock of c"]);
+}
+
+#[test]
+fn wall_clocks_are_compared_as_of_one_moment() {
+    let hour = 3_600_000_000;
+    let readings = [("a", 0), ("b", hour), ("c", 2 * hour)]
+        .map(|(name, at)| reading(name, "").with_clock(clock(at, 50_000_000 + at)));
+    check(Arrangement::Voting, &readings, &[]);
+    // A clock may have been read at any moment of a question that took a minute.
+    let slow = reading("d", "").with_clock(clock_of(hour, hour + 60_000_000, 80_000_000 + hour));
+    let [a, b, _] = readings;
+    check(Arrangement::Voting, &[a, b, slow], &[]);
 }
 
 #[test]

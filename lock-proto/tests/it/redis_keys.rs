@@ -245,3 +245,12 @@ fn all(keys: &Keys) -> Vec<String> {
     all.push(keys.gone("night{shift}@web_1_0f8fad5bd9cb469fa16570867728950e"));
     all
 }
+
+#[test]
+fn the_hash_of_a_key_is_that_of_the_internet_draft() {
+    for (name, hash) in [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c)] {
+        assert_eq!(Keys::new("", &LockName::new(name).unwrap()).unwrap().hash(), hash, "{name:?}");
+    }
+    let prefixed = Keys::new("foo", &LockName::new("bar").unwrap()).unwrap();
+    assert_eq!(prefixed.hash(), 0x8594_4171_f739_67e8);
+}

@@ -524,13 +524,13 @@ pub(crate) fn mutex(options: AcquireOptions) -> ServerLock {
     lock(Side::Exclusive, &options, &settings())
 }
 
-fn lock(side: Side, options: &AcquireOptions, settings: &RedisOptions) -> ServerLock {
+pub(crate) fn lock(side: Side, options: &AcquireOptions, settings: &RedisOptions) -> ServerLock {
     let keys = Keys::new("", &name()).expect("a plain name");
     let seed = Seed::from_bytes([7; 32]);
     ServerLock::new(keys, side, options, settings, &seed, Instant::ZERO).expect("sensible options")
 }
 
-fn settings() -> RedisOptions {
+pub(crate) fn settings() -> RedisOptions {
     RedisOptions::new(Identity::new("build-7", 4242))
 }
 

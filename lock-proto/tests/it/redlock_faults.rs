@@ -306,6 +306,15 @@ fn nonsense_is_no_answer() {
     // Greater numbers are not exact in Lua.
     check(
         three(one_try()),
+        "1:no@9007199254740992 2:no@9007199254740992",
+        expect![[r#"
+            0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+            0.000    1:no@9007199254740992
+            0.000    2:no@9007199254740992 [failed: the server answered nonsense], 1: quit, refused for 10s, 2: quit, refused for 10s
+        "#]],
+    );
+    check(
+        three(one_try()),
         "1:no@9007199254740992 2:yes 3:yes",
         expect![[r#"
         0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once

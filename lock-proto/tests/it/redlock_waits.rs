@@ -62,6 +62,21 @@ fn a_message_makes_a_waiter_vote_at_once() {
 }
 
 #[test]
+fn a_nudge_makes_a_waiter_vote_at_once() {
+    check(
+        three(within_ten_seconds()),
+        "1:no@5 2:no@5 3:no@5 +20ms nudge",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:no@5
+            0.000    2:no@5
+            0.000    3:no@5
+            20.000   nudge        1: vote@1020000, 2: vote@1020000, 3: vote@1020000
+        "#]],
+    );
+}
+
+#[test]
 fn a_message_during_a_vote_makes_a_lost_one_be_repeated_at_once() {
     // The other servers have given the lock back in the meantime. What the first vote got is kept:
     // the second asks for it with the same token at a higher ballot (R1, R19).

@@ -39,6 +39,22 @@ fn a_taker_stays_at_the_slots_if_there_are_no_others() {
 }
 
 #[test]
+fn the_slots_at_which_a_taker_waits_are_those_there_are() {
+    let mut slots = slots(permits(1, 16), &within_ten_seconds());
+    let mut waited_at = BTreeSet::new();
+    while let Some(Request { id, command, .. }) = slots.poll_request() {
+        let lock = command.keys.lock().to_owned();
+        slots.handle_reply(id, Ok(answer(&command, lock.ends_with("gate"))), at(0));
+        if let (Some((_, slot)), Verb::Vote { wait: true, .. }) =
+            (lock.rsplit_once("permit:"), command.verb)
+        {
+            waited_at.insert(slot.parse::<u32>().expect("a number"));
+        }
+    }
+    assert_eq!(waited_at, (0..16).collect());
+}
+
+#[test]
 fn a_taker_of_many_permits_tries_and_waits_at_more_slots() {
     check(
         slots(permits(40, 1_000), &within_ten_seconds()),

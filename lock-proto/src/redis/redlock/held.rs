@@ -110,7 +110,6 @@ impl RedLock {
         let Some(Round { started, renewal }) = held.renewal else { return };
         let longest = held.ends().since(started);
         self.stop_waiting(started, longest, now);
-        let denied = self.tally.denied();
         let verdict = self.tally.verdict();
         let rest = self.backoff.rest(renewal.tries, &mut self.jitter);
         let Phase::Held(held) = &mut self.phase else { return };
@@ -126,12 +125,12 @@ impl RedLock {
                     self.events.extended(held.hold.valid_until());
                 }
             }
-            Verdict::Open if !denied => {}
-            Verdict::Open | Verdict::Almost | Verdict::Lost if denied => {
+            Verdict::Open => {}
+            Verdict::Almost | Verdict::Lost if self.tally.denied() => {
                 self.lose(LossReason::Revoked, now);
             }
             // Errors and silence are not a no.
-            Verdict::Open | Verdict::Almost | Verdict::Lost => {
+            Verdict::Almost | Verdict::Lost => {
                 held.renewal = None;
                 let again = Renewal { at: now + rest, tries: renewal.tries + 1, ..renewal };
                 held.wanted.get_or_insert(again);

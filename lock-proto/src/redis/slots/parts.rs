@@ -230,14 +230,13 @@ impl Parts {
                 continue;
             };
             let role = part.role;
-            let leaving = part.state == State::Leaving;
             match event {
-                Event::Acquired { valid_until, fence } if !leaving => {
+                Event::Acquired { valid_until, fence } => {
                     part.state = State::Held(valid_until.unwrap_or(Instant::FAR_FUTURE));
                     let gate = role == Role::Gate;
                     return Some(if gate { News::Entered(fence) } else { News::Progress });
                 }
-                Event::Extended { valid_until } if !leaving => {
+                Event::Extended { valid_until } => {
                     part.state = State::Held(valid_until.unwrap_or(Instant::FAR_FUTURE));
                     part.prolonged = true;
                     return Some(News::Progress);
@@ -255,7 +254,7 @@ impl Parts {
                     self.clean &= clean;
                     self.all.remove(index);
                 }
-                Event::Acquired { .. } | Event::Extended { .. } | Event::Warned { .. } => {}
+                Event::Warned { .. } => {}
             }
         }
         None
