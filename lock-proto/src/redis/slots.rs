@@ -287,7 +287,7 @@ impl Machine for Slots {
         let own = match &self.phase {
             Phase::Choosing(choice) => {
                 let watch = choice.watch_until.map(|at| Deadline::new(at, Timer::Retry));
-                let waits = self.budget.waits() && self.give_up_at < Instant::FAR_FUTURE;
+                let waits = self.budget.waits();
                 let budget = waits.then(|| Deadline::new(self.give_up_at, Timer::Budget));
                 let extend = Some(Deadline::new(choice.extend_at, Timer::Renewal));
                 [watch, budget, extend].into_iter().flatten().min()

@@ -37,6 +37,7 @@ mod redlock_faults;
 mod redlock_holds;
 mod redlock_leaving;
 mod redlock_waits;
+mod round_trip;
 mod semaphore_timelines;
 mod slots;
 mod slots_holds;

@@ -100,10 +100,12 @@ fn readers_and_single_tries_stand_behind_nobody() {
 }
 
 #[test]
-fn who_stands_behind_for_ever_sets_no_alarm() {
+fn who_stands_behind_for_ever_is_counted_and_sets_no_alarm() {
     let mut process = Process::new(false);
     process.start(&forever());
+    assert_eq!(process.hub.crowds().count(), 0, "nobody stands behind the first");
     process.start(&forever());
+    assert_eq!(process.hub.crowds().map(|(_, behind)| behind).collect::<Vec<_>>(), [1]);
     assert_eq!(process.hub.poll_timeout(), None);
 }
 

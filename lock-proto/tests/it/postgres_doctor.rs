@@ -110,6 +110,8 @@ fn a_session_that_idles_too_long_loses_its_lock_unless_it_speaks() {
     let words = ["danger: a ends a session that was idle for 5 min (idle_session_timeout)"];
     check(&sessions(), prepared(&settings), &words);
 
+    let shorter = [("idle_session_timeout", "120000", "ms")];
+    check(&sessions(), prepared(&shorter), &[&words[0].replace("5 min", "2 min")]);
     let mut speaking = sessions();
     speaking.keepalive = Some(Duration::from_secs(60));
     check(&speaking, prepared(&settings), &[]);

@@ -1,10 +1,10 @@
-//! What was asked on PostgreSQL is answered after nobody wants the lock any more.
+//! What comes between: answers on PostgreSQL after nobody wants the lock any more, and hints before.
 
 use expect_test::expect;
 use lock_proto::{Event, Machine as _};
 
 use crate::postgres_timelines::{check, forever, lock};
-use crate::timeline::at;
+use crate::timeline::{at, ms};
 
 #[test]
 fn a_cancelled_wait_is_nobodys_error_however_it_ends() {
@@ -124,4 +124,32 @@ fn a_question_that_nobody_has_taken_is_called_off() {
     lock.release(at(0));
     assert!(lock.poll_request().is_none());
     assert!(matches!(lock.poll_event(), Some(Event::Closed { clean: true })));
+}
+
+#[test]
+fn a_rest_ends_when_the_lock_may_have_come_free() {
+    check(
+        lock(&forever()),
+        "not-sent nudge granted",
+        expect![[r#"
+        0.000    start        try
+        0.000    not-sent
+        0.000    nudge        try
+        0.000    granted      [acquired]
+    "#]],
+    );
+}
+
+#[test]
+fn a_ttl_is_prolonged_by_hand() {
+    check(
+        lock(&forever().with_ttl(ms(3000))),
+        "granted extend=5s release",
+        expect![[r#"
+        0.000    start        try
+        0.000    granted      [acquired until 3.000s]
+        0.000    extend=5s    [extended until Some(5.000s)]
+        0.000    release      unlock
+    "#]],
+    );
 }

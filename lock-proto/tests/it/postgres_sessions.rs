@@ -168,13 +168,11 @@ fn a_question_opens_no_session_that_there_is_no_room_for() {
 }
 
 #[test]
-fn who_leaves_a_wait_makes_room_and_nobody_else_does() {
+fn who_leaves_a_wait_makes_room() {
     let mut pool = pool(2);
     let shared = pool.opened(1, Verb::Try);
     let (waiter, place) = pool.place(2, WAIT);
     let waiting = session_of(place);
-    let stranger = pool.table.seat();
-    pool.table.left(waiting, stranger, key(3), at(0));
     assert_eq!(pool.place(3, WAIT).1, Place::Full);
     assert_eq!(session_of(pool.place(3, Verb::Try).1), shared);
     pool.table.left(waiting, waiter, key(2), at(0));

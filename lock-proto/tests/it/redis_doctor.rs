@@ -230,8 +230,11 @@ fn wall_clocks_are_compared_as_of_one_moment() {
     check(Arrangement::Voting, &readings, &[]);
     // A clock may have been read at any moment of a question that took a minute.
     let slow = reading("d", "").with_clock(clock_of(hour, hour + 60_000_000, 80_000_000 + hour));
-    let [a, b, _] = readings;
+    let [a, b, c] = readings;
     check(Arrangement::Voting, &[a, b, slow], &[]);
+    let late = reading("e", "").with_clock(clock(hour, 40_000_000 + hour));
+    let expected = "advice: the wall clock of a is ahead of that of e by 10.0s";
+    check(Arrangement::Voting, &[reading("a", ""), late, c], &[&expected.replace(" a ", " c ")]);
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::borrow::Borrow as _;
 use std::collections::BTreeMap;
 
 use lock_proto::file::Identity;
@@ -207,6 +208,9 @@ fn other_values_say_nothing_of_their_holder() {
 fn a_token_is_not_printed() {
     let token = Token::new(&Identity::new("web", 1), None, &Seed::from_bytes([7; 32]));
     assert_eq!(format!("{token:?}"), "Token(..)");
+    // A map of tokens is searched by what a message says.
+    let text: &str = token.borrow();
+    assert!(!text.is_empty() && text == token.as_str());
     let command = Command::new(0, &keys("", "a"), &token, Verb::Mint);
     assert!(!format!("{command:?}").contains(token.as_str()));
 }

@@ -18,6 +18,22 @@ fn a_plain_take_needs_no_script() {
 }
 
 #[test]
+fn what_may_take_a_lock_or_be_answered_later_is_known_by_its_command() {
+    let told = |verb| {
+        let keys = Keys::new("", &name()).expect("a plain name");
+        let token = Token::new(&Identity::new("web", 1), None, &Seed::from_bytes([7; 32]));
+        let command = Command::new(0, &keys, &token, verb);
+        (command.takes(), command.listens())
+    };
+    let enter = |wait| Verb::Enter { side: Side::Exclusive, ttl: TTL, wait, stamp: 7 };
+    assert_eq!(told(Verb::Take { ttl: TTL, fencing: true }), (true, false));
+    assert_eq!(told(enter(false)), (true, false));
+    assert_eq!(told(enter(true)), (true, true));
+    assert_eq!(told(Verb::Extend { side: Side::Exclusive, ttl: TTL }), (false, false));
+    assert_eq!(told(Verb::GiveBack), (false, false));
+}
+
+#[test]
 fn one_server_is_told_whose_lock_it_is_and_for_how_long() {
     let verbs = [
         Verb::Enter { side: Side::Exclusive, ttl: TTL, wait: true, stamp: 7 },

@@ -49,6 +49,44 @@ fn when_the_time_to_leave_is_over_nothing_more_is_asked() {
 }
 
 #[test]
+fn what_was_lost_is_feared_until_it_can_not_come_any_more() {
+    let options = one_try().with_ttl(ms(9000));
+    let until = |wait: &str| {
+        format!("1:unknown 2:yes 3:yes extend=30s 1:kept 2:kept 3:kept {wait} release")
+    };
+    check(
+        three(options.clone()),
+        &until("+18999ms"),
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:unknown
+        0.000    2:yes
+        0.000    3:yes        [acquired until 8.908s with fence 1000000]
+        0.000    extend=30s   1: keep@1000000 for 30s, 2: keep@1000000 for 30s, 3: keep@1000000 for 30s
+        0.000    1:kept
+        0.000    2:kept       [extended until Some(29.698s)]
+        0.000    3:kept
+        18999.000 release      1: quit, refused for 10s, 2: quit, 3: quit
+    "#]],
+    );
+    check(
+        three(options),
+        &until("+19s"),
+        expect![[r#"
+        0.000    start        1: vote@1000000, at once, 2: vote@1000000, at once, 3: vote@1000000, at once
+        0.000    1:unknown
+        0.000    2:yes
+        0.000    3:yes        [acquired until 8.908s with fence 1000000]
+        0.000    extend=30s   1: keep@1000000 for 30s, 2: keep@1000000 for 30s, 3: keep@1000000 for 30s
+        0.000    1:kept
+        0.000    2:kept       [extended until Some(29.698s)]
+        0.000    3:kept
+        19000.000 release      1: quit, 2: quit, 3: quit
+    "#]],
+    );
+}
+
+#[test]
 fn servers_that_had_no_time_to_answer_are_no_error() {
     let within = |millis| three(one_try().with_timeout(ms(millis)));
     check(
@@ -57,6 +95,15 @@ fn servers_that_had_no_time_to_answer_are_no_error() {
         expect![[r#"
         0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
         50.000   Retry        [timed out after 40ms]
+    "#]],
+    );
+    // Half a second is time enough.
+    check(
+        within(500),
+        "+500ms timeout",
+        expect![[r#"
+        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+        500.000  timeout      [failed: too few of the servers answered in time to make a majority]
     "#]],
     );
 }

@@ -208,3 +208,71 @@ fn as_many_slots_are_tried_at_once_as_are_missing() {
         "#]],
     );
 }
+
+#[test]
+fn a_single_try_is_over_when_its_servers_have_had_their_time() {
+    check(
+        slots(permits(1, 1), &one_try()),
+        "1:yes 2:yes 3:yes next",
+        expect![[r#"
+        0.000    start        gate 1: vote@1000000, gate 2: vote@1000000, gate 3: vote@1000000
+        0.000    1:yes
+        0.000    2:yes        permit:0 1: vote@1000001, at once, permit:0 2: vote@1000001, at once, permit:0 3: vote@1000001, at once
+        0.000    3:yes
+        50.000   Retry        [failed: too few of the servers answered in time to make a majority], gate 1: quit, gate 2: quit, gate 3: quit
+    "#]],
+    );
+}
+
+#[test]
+fn permits_that_came_at_once_beyond_those_wanted_are_let_go() {
+    // The first came so early that it is prolonged first, and meanwhile both of the others came.
+    let gate = "1:yes 2:yes 3:yes";
+    let first = "1:yes@1000001 2:yes@1000001 3:yes@1000001";
+    let refused = "1:no 2:no 3:no";
+    let second = "1:yes@6000004 2:yes@6000004 3:yes@6000004";
+    let third = "1:yes@6000005 2:yes@6000005 3:yes@6000005";
+    let kept = "1:kept 2:kept 3:kept";
+    check(
+        slots(permits(2, 3), &within_ten_seconds()),
+        &format!(
+            "{gate} {first} {refused} {refused} {refused} {refused} \
+             +5s told=1000004 told=1000005 {second} {third} {kept} {kept}"
+        ),
+        expect![[r#"
+            0.000    start        gate 1: vote@1000000, gate 2: vote@1000000, gate 3: vote@1000000
+            0.000    1:yes
+            0.000    2:yes        permit:0 1: vote@1000001, at once, permit:0 2: vote@1000001, at once, permit:0 3: vote@1000001, at once, permit:1 1: vote@1000002, at once, permit:1 2: vote@1000002, at once, permit:1 3: vote@1000002, at once
+            0.000    3:yes
+            0.000    1:yes@1000001
+            0.000    2:yes@1000001
+            0.000    3:yes@1000001
+            0.000    1:no
+            0.000    2:no         permit:2 1: vote@1000003, at once, permit:2 2: vote@1000003, at once, permit:2 3: vote@1000003, at once
+            0.000    3:no
+            0.000    1:no
+            0.000    2:no         permit:1 1: vote@1000004, permit:1 2: vote@1000004, permit:1 3: vote@1000004, permit:2 1: vote@1000005, permit:2 2: vote@1000005, permit:2 3: vote@1000005
+            0.000    3:no
+            0.000    1:no
+            0.000    2:no
+            0.000    3:no
+            0.000    1:no
+            0.000    2:no
+            0.000    3:no
+            5000.000 told=1000004 permit:1 1: vote@6000004, permit:1 2: vote@6000004, permit:1 3: vote@6000004
+            5000.000 told=1000005 permit:2 1: vote@6000005, permit:2 2: vote@6000005, permit:2 3: vote@6000005
+            5000.000 1:yes@6000004
+            5000.000 2:yes@6000004 permit:0 1: keep@1000001 for 30s, permit:0 2: keep@1000001 for 30s, permit:0 3: keep@1000001 for 30s, permit:1 1: keep@6000004 for 30s, permit:1 2: keep@6000004 for 30s
+            5000.000 3:yes@6000004
+            5000.000 1:yes@6000005
+            5000.000 2:yes@6000005
+            5000.000 3:yes@6000005
+            5000.000 1:kept
+            5000.000 2:kept       [acquired until 34.698s with fence 1000000], gate 1: quit, gate 2: quit, gate 3: quit, permit:2 1: quit, permit:2 2: quit, permit:2 3: quit
+            5000.000 3:kept
+            5000.000 1:kept
+            5000.000 2:kept
+            5000.000 3:kept
+        "#]],
+    );
+}
