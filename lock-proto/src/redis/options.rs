@@ -129,12 +129,16 @@ impl RedisOptions {
         let mut terms = options.terms_of(Some(self.expiry))?;
         let ttl = terms.ttl.unwrap_or(self.expiry);
         let min_validity = self.min_validity_of(ttl)?;
-        if options.has_default_renewal()
-            && let Some(cadence) = self.extension_cadence
-        {
-            terms.cadence = Some(self.check_cadence(cadence, ttl, "extension_cadence")?);
-        } else if let Some(cadence) = terms.cadence {
-            self.check_cadence(cadence, ttl, "renewal")?;
+        // What nobody chose contradicts nothing: a lease that was long on its way is renewed at once.
+        let chosen = match self.extension_cadence {
+            cadence if options.has_default_renewal() => {
+                terms.cadence = cadence.or(terms.cadence);
+                cadence.map(|cadence| (cadence, "extension_cadence"))
+            }
+            _ => terms.cadence.map(|cadence| (cadence, "renewal")),
+        };
+        if let Some((cadence, option)) = chosen {
+            self.check_cadence(cadence, ttl, option)?;
         }
         Ok(Lease {
             ttl: ttl.into(),
@@ -163,7 +167,7 @@ impl RedisOptions {
         cadence: Duration,
         ttl: Duration,
         option: &'static str,
-    ) -> Result<Duration, LockError> {
+    ) -> Result<(), LockError> {
         let least = self.min_validity_of(ttl)?;
         if cadence.is_zero() || cadence >= least {
             let problem = format!(
@@ -172,7 +176,7 @@ impl RedisOptions {
             );
             return Err(LockError::config(option, problem));
         }
-        Ok(cadence)
+        Ok(())
     }
 }
 

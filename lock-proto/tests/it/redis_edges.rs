@@ -20,6 +20,20 @@ fn a_lease_of_the_least_validity_is_enough() {
 }
 
 #[test]
+fn a_lease_of_little_validity_may_be_enough_and_is_renewed_at_once() {
+    let settings = settings().with_min_validity(ms(5_000)).checked().expect("less than the expiry");
+    check(
+        lock(Side::Exclusive, &AcquireOptions::new(), &settings),
+        "+24s set next",
+        expect![[r#"
+            0.000    start        take for 30s
+            24000.000 set          [acquired until 29.698s with fence 1700000000000000], extend to 30s
+            29698.000 Expiry       [lost: its lease ran out], give back
+        "#]],
+    );
+}
+
+#[test]
 fn a_renewal_that_is_answered_as_the_lease_ends_comes_too_late() {
     check(
         mutex(AcquireOptions::new()),
