@@ -11,7 +11,7 @@ const RETRIES: u32 = 4;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Whoever was handed a lock claims its full length after this, if it is still held, and again
 /// after each time that it failed: most holds are over sooner and need not.
-const CLAIM_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was agreed about a hold, from [`AcquireOptions::terms`](crate::AcquireOptions::terms).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::call::{CLAIM, LIVENESS};
 use crate::file::Identity;
-use crate::lease::Terms;
+use crate::lease::{CLAIM_PAUSE, Terms};
 use crate::options::TTL;
 use crate::time::Span;
 use crate::{AcquireOptions, Backoff, LockError};
@@ -19,10 +19,12 @@ const DRIFT: u32 = 100;
 /// Redis expires keys to the millisecond, and its clock ticks in between.
 const DRIFT_FLOOR: Duration = Duration::from_millis(2);
 
-/// Whoever finds that a refresh still counts may take the claim that it dates for valid.
+/// Whoever finds that a refresh still counts may take the claim that it dates for valid, and has time
+/// to claim the full lease.
 const _: () = {
     let drift = CLAIM.as_millis() / DRIFT as u128 + DRIFT_FLOOR.as_millis();
-    assert!(LIVENESS.as_millis() + drift < CLAIM.as_millis());
+    let latest = LIVENESS.as_millis() + CLAIM_PAUSE.as_millis();
+    assert!(latest + drift < CLAIM.as_millis());
 };
 
 /// The settings of a provider's locks, with what `AcquireOptions` leave open.
