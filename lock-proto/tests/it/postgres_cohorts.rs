@@ -104,9 +104,12 @@ fn who_stands_behind_for_ever_is_counted_and_sets_no_alarm() {
     let mut process = Process::new(false);
     process.start(&forever());
     assert_eq!(process.hub.crowds().count(), 0, "nobody stands behind the first");
-    process.start(&forever());
+    let second = process.start(&forever());
     assert_eq!(process.hub.crowds().map(|(_, behind)| behind).collect::<Vec<_>>(), [1]);
     assert_eq!(process.hub.poll_timeout(), None);
+    process.hub.release(second, at(1));
+    process.hub.forget(second);
+    assert_eq!(process.hub.crowds().count(), 0, "he has gone");
 }
 
 /// The locks of one process on one mutex.
