@@ -1,7 +1,9 @@
 //! A short queue that lives inside its machine and allocates nothing.
 
+use core::fmt;
+
 /// What a machine has to say and nobody has taken yet: at most `N` things, oldest first.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Outbox<T, const N: usize> {
     items: [Option<T>; N],
     first: usize,
@@ -29,5 +31,13 @@ impl<T, const N: usize> Outbox<T, N> {
         self.first = (self.first + 1) % N;
         self.len -= 1;
         Some(item)
+    }
+}
+
+impl<T: fmt::Debug, const N: usize> fmt::Debug for Outbox<T, N> {
+    /// What waits in it, wherever in its ring that is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = (self.first..self.first + self.len).map(|place| place % N);
+        f.debug_list().entries(places.filter_map(|place| self.items[place].as_ref())).finish()
     }
 }

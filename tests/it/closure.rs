@@ -1,17 +1,25 @@
+use std::time::Duration;
+
 use lock_proto::Demand;
+use lock_proto::postgres::Mode;
 use lock_proto::redis::Side;
-use lock_tests::closure::{MemoryWorld, RedisFlaw, RedisWorld, Violation, WORLDS, explore};
+use lock_tests::closure::{
+    MemoryWorld, PostgresFlaw, PostgresWorld, RedisFlaw, RedisWorld, Violation, WORLDS, explore,
+};
 use lock_tests::redis_model::Omission;
 use lock_tests::seeds::invariant;
 
 /// How far each world is searched: with so many faults, and to its last state or not.
-const BOUNDS: [(usize, usize, bool); 6] = [
+const BOUNDS: [(usize, usize, bool); 9] = [
     (2, 100_000, true),
     (2, 100_000, true),
     (1, 300_000, true),
     (0, 100_000, true),
     (0, 100_000, true),
+    (0, 10_000, false),
     (0, 20_000, false),
+    (1, 100_000, true),
+    (1, 100_000, true),
 ];
 
 #[test]
@@ -50,6 +58,42 @@ fn a_server_that_grants_lower_ballots_is_found() {
     let world = RedisWorld::quorum(1, [Side::Exclusive; 2], 0, flaw);
     let violation = explore(&world, 100_000).unwrap_err();
     assert_eq!(invariant(&violation.message), "fence", "{violation}");
+}
+
+#[test]
+fn a_release_that_asks_nobody_whose_lock_it_is_is_found() {
+    let violation = one_server(1, Omission::ComparedRelease);
+    assert_eq!(invariant(&violation.message), "truth", "{violation}");
+}
+
+#[test]
+fn a_server_that_forgets_who_gave_up_is_found() {
+    let violation = one_server(1, Omission::Refusal);
+    assert_eq!(invariant(&violation.message), "refusal", "{violation}");
+}
+
+#[test]
+fn an_error_that_is_taken_for_the_proof_that_nothing_is_held_is_found() {
+    let violation = postgres(0, PostgresFlaw::ForgetsToRecheck);
+    assert_eq!(invariant(&violation.message), "cleanness", "{violation}");
+}
+
+#[test]
+fn a_loss_that_nobody_hears_of_is_found() {
+    let violation = postgres(1, PostgresFlaw::TellsNoLoss);
+    assert_eq!(invariant(&violation.message), "loss", "{violation}");
+}
+
+#[test]
+fn a_cancel_that_hits_what_comes_after_is_found() {
+    let violation = postgres(0, PostgresFlaw::WaitsForNoCancel);
+    assert_eq!(invariant(&violation.message), "stray", "{violation}");
+}
+
+fn postgres(faults: usize, flaw: PostgresFlaw) -> Box<Violation> {
+    let wants = [(Mode::Exclusive, None), (Mode::Exclusive, Some(Duration::from_secs(1)))];
+    let world = PostgresWorld::new(wants, faults, Some(flaw));
+    explore(&world, 100_000).expect_err("it is broken")
 }
 
 fn one_server(faults: usize, omission: Omission) -> Box<Violation> {

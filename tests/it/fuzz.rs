@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lock_tests::entropy::Entropy;
 use lock_tests::fuzz::{Target, targets};
+use lock_tests::simulate::machines;
+use lock_tests::trace::Trace;
 
 /// For each target, beside its corpus.
 const RANDOM_STRINGS: u64 = 300;
@@ -12,16 +14,22 @@ const LONGEST: usize = 400;
 #[test]
 fn every_string_that_a_fuzzer_kept_is_harmless() {
     for target in targets() {
-        let folder = corpora().join(target.name);
-        let files = fs::read_dir(&folder);
-        let files = files.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        let mut tried = 0;
-        for file in files {
-            let path = file.expect("the folder stays").path();
-            try_on(target, &fs::read(&path).expect("it is a file"), &path.display().to_string());
-            tried += 1;
+        let kept = kept(target.name);
+        assert!(!kept.is_empty(), "{} has no corpus", target.name);
+        for (path, bytes) in kept {
+            try_on(target, &bytes, &path.display().to_string());
         }
-        assert!(tried > 0, "{} has no corpus", target.name);
+    }
+}
+
+#[test]
+fn the_corpora_of_the_worlds_reach_every_rare_state() {
+    for machine in machines() {
+        let mut trace = Trace::silent();
+        for (_, bytes) in kept(&format!("world_{}", machine.name.replace('-', "_"))) {
+            (machine.simulation)(Entropy::new(bytes), &mut trace);
+        }
+        trace.sightings().must_have_seen(machine.rare_states);
     }
 }
 
@@ -61,6 +69,15 @@ fn every_target_has_a_program_and_a_corpus_and_the_other_way_round() {
 fn try_on(target: &Target, bytes: &[u8], what: &str) {
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.body)(bytes)));
     assert!(outcome.is_ok(), "{} does not hold for {what}", target.name);
+}
+
+/// The strings of one target, and where they are.
+fn kept(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = corpora().join(target);
+    let files = fs::read_dir(&folder);
+    let files = files.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = files.map(|file| file.expect("the folder stays").path());
+    paths.map(|path| (path.clone(), fs::read(&path).expect("it is a file"))).collect()
 }
 
 fn corpora() -> PathBuf {

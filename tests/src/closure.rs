@@ -8,17 +8,20 @@
 //! ends, and ends well.
 
 mod memory;
+mod postgres;
 mod redis;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Write as _};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem;
+use std::time::Duration;
 
 use lock_proto::Demand;
+use lock_proto::postgres::Mode;
 use lock_proto::redis::Side;
 
 pub use self::memory::{MemoryWorld, Step as MemoryStep};
+pub use self::postgres::{PostgresFlaw, PostgresWorld, Step as PostgresStep};
 pub use self::redis::{RedisFlaw, RedisWorld, Step as RedisStep};
 use crate::seeds::caught;
 
@@ -86,6 +89,9 @@ pub struct SmallWorld {
     pub search: fn(usize, usize) -> Result<Closure, Box<Violation>>,
 }
 
+/// How long somebody waits for a lock of PostgreSQL.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Every small world.
 pub const WORLDS: &[SmallWorld] = &[
     SmallWorld {
@@ -124,6 +130,27 @@ pub const WORLDS: &[SmallWorld] = &[
         name: "a quorum of three: two writers",
         search: |faults, limit| {
             explore(&RedisWorld::quorum(3, [Side::Exclusive; 2], faults, None), limit)
+        },
+    },
+    SmallWorld {
+        name: "a quorum of three that is heard at once: two writers",
+        search: |faults, limit| {
+            let world = RedisWorld::quorum(3, [Side::Exclusive; 2], faults, None);
+            explore(&world.prompt(), limit)
+        },
+    },
+    SmallWorld {
+        name: "PostgreSQL: two writers, one with a time-out",
+        search: |faults, limit| {
+            let wants = [(Mode::Exclusive, None), (Mode::Exclusive, Some(PATIENCE))];
+            explore(&PostgresWorld::new(wants, faults, None), limit)
+        },
+    },
+    SmallWorld {
+        name: "PostgreSQL: a writer, and a reader with a time-out",
+        search: |faults, limit| {
+            let wants = [(Mode::Exclusive, None), (Mode::Shared, Some(PATIENCE))];
+            explore(&PostgresWorld::new(wants, faults, None), limit)
         },
     },
 ];
@@ -172,16 +199,20 @@ struct Search<'a, W> {
     known: BTreeSet<u128>,
     /// For each state the number of the one before it, and which of its steps leads here.
     origins: Vec<(usize, usize)>,
+    /// Of the state that was looked at last.
+    text: String,
 }
 
 impl<'a, W: World> Search<'a, W> {
     fn new(start: &'a W) -> Self {
-        Self { start, known: BTreeSet::from([fingerprint(start)]), origins: vec![(0, 0)] }
+        let mut text = String::new();
+        let known = BTreeSet::from([fingerprint(start, &mut text)]);
+        Self { start, known, origins: vec![(0, 0)], text }
     }
 
     /// The number of a state that was not known.
     fn discover(&mut self, world: &W, before: usize, choice: usize) -> Option<usize> {
-        self.known.insert(fingerprint(world)).then(|| {
+        self.known.insert(fingerprint(world, &mut self.text)).then(|| {
             self.origins.push((before, choice));
             self.origins.len() - 1
         })
@@ -220,20 +251,15 @@ impl fmt::Display for Violation {
 
 /// 128 bits of a state's `Debug` form: that two states of a search have the same by chance is less
 /// likely than that the processor errs.
-fn fingerprint(world: &impl Debug) -> u128 {
-    let mut print = Fingerprint(DefaultHasher::new(), DefaultHasher::new());
-    // Equal beginnings would make two equal halves.
-    1_u8.hash(&mut print.1);
-    write!(print, "{world:?}").expect("a hasher takes everything");
-    u128::from(print.0.finish()) << 64 | u128::from(print.1.finish())
-}
-
-struct Fingerprint(DefaultHasher, DefaultHasher);
-
-impl fmt::Write for Fingerprint {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        self.1.write(text.as_bytes());
-        Ok(())
-    }
+fn fingerprint(world: &impl Debug, text: &mut String) -> u128 {
+    /// The golden ratio: odd, and its bits are in no order.
+    const FACTOR: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+    text.clear();
+    write!(text, "{world:?}").expect("a string takes everything");
+    text.as_bytes().chunks(16).fold(0, |print, chunk| {
+        let mut word = [0; 16];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let product = (print ^ u128::from_le_bytes(word)).wrapping_mul(FACTOR);
+        product ^ product >> 64
+    })
 }

@@ -15,7 +15,7 @@ pub struct Bounds {
 }
 
 /// No goodbye takes more answers.
-const GOODBYE: usize = 64;
+const GOODBYE: usize = 256;
 
 impl Bounds {
     /// Lives of `depth` inputs, of which at most `deviations` are not the answer that makes the

@@ -1,6 +1,9 @@
 //! Two clients of Redis servers.
 
-use std::collections::{BTreeSet, VecDeque};
+mod client;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use lock_proto::file::Identity;
@@ -11,6 +14,7 @@ use lock_proto::{
     AcquireOptions, Event, Fault, Instant, LockError, LockName, Machine, Renewal, RequestId, Seed,
 };
 
+use self::client::{Client, Link, Stage};
 use super::World;
 use crate::redis_model::{Draw, Omission, Store, Value};
 
@@ -51,38 +55,12 @@ pub struct RedisWorld<M> {
     fence: u64,
     /// Tokens of which nothing may be left.
     clean: BTreeSet<String>,
+    /// Until when a server refuses which client.
+    refused: BTreeMap<(usize, usize), u64>,
     keys: Keys,
+    /// Whether an answer is heard as soon as it is given.
+    is_prompt: bool,
     flaw: Option<RedisFlaw>,
-}
-
-#[derive(Clone, Debug)]
-struct Client<M> {
-    machine: M,
-    side: Side,
-    token: String,
-    stage: Stage,
-    released: bool,
-    /// To each server.
-    links: Vec<Link>,
-    /// What was published for it and has not arrived.
-    inbox: Vec<Message>,
-    /// Whether it has drawn a fence before.
-    drawn: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Link {
-    sent: VecDeque<(RequestId, Command)>,
-    answers: VecDeque<(RequestId, Result<Reply, Fault>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    Held { until: Instant },
-    Over,
-    Closed,
-    Crashed,
 }
 
 /// One thing that may happen.
@@ -204,7 +182,9 @@ where
             faults,
             fence: 0,
             clean: BTreeSet::new(),
+            refused: BTreeMap::new(),
             keys: keys(),
+            is_prompt: false,
             flaw,
         };
         world.set_clocks();
@@ -212,6 +192,13 @@ where
             world.settle(client);
         }
         world
+    }
+
+    /// The same world, in which no answer is under way: each is heard as soon as it is given.
+    #[must_use]
+    pub fn prompt(mut self) -> Self {
+        self.is_prompt = true;
+        self
     }
 
     fn instant(&self) -> Instant {
@@ -257,6 +244,8 @@ where
         } else {
             server.execute(command, &number.to_string())
         };
+        self.note_refusal(number, command, &reply);
+        let server = &mut self.servers[command.server];
         for (inbox, text) in server.take_messages() {
             let (token, message) = Message::parse(&text).expect("our own form");
             let client = &mut self.clients[inbox.parse::<usize>().expect("inboxes are numbers")];
@@ -265,6 +254,54 @@ where
             }
         }
         reply.map_err(Fault::refused)
+    }
+
+    /// R14: what is overtaken by the word that it is wanted no more comes to nothing.
+    fn note_refusal(&mut self, number: usize, command: &Command, reply: &Result<Reply, String>) {
+        let place = (command.server, number);
+        match command.verb {
+            Verb::Leave { refuse_for: Some(time), .. }
+            | Verb::Quit { refuse_for: Some(time), .. } => {
+                let until = self.now + u64::try_from(time.as_millis()).expect("a short time");
+                self.refused.insert(place, until);
+            }
+            Verb::Enter { .. } | Verb::Vote { .. } => {
+                let refused = self.refused.get(&place).is_some_and(|until| self.now < *until);
+                let granted = reply.as_ref().is_ok_and(|reply| reply[0] == 1);
+                assert!(!refused || !granted, "refusal: {number} was given up, and is let in");
+            }
+            Verb::Take { .. }
+            | Verb::Extend { .. }
+            | Verb::Mint
+            | Verb::GiveBack
+            | Verb::Leave { .. }
+            | Verb::Quit { .. }
+            | Verb::Keep { .. }
+            | Verb::StepBack { .. } => {}
+        }
+    }
+
+    /// Whether a server knows that a client has the lock.
+    fn is_known(&self, server: &Store, client: &Client<M>) -> bool {
+        let moment = i64::try_from(EPOCH + self.now).expect("it is not that late");
+        let entries = server.entries();
+        [self.keys.lock(), self.keys.readers()].into_iter().any(|key| {
+            let entry = entries.get(key).filter(|it| it.expires.is_none_or(|end| moment <= end));
+            entry.is_some_and(|entry| match &entry.value {
+                Value::Text(text) => **text == *client.token,
+                Value::Sorted(members) => members.contains_key(client.token.as_str()),
+                Value::Hash(_) => false,
+            })
+        })
+    }
+
+    /// A client hears the next answer of a server.
+    fn hear(&mut self, number: usize, server: usize) {
+        let now = self.instant();
+        let client = &mut self.clients[number];
+        let (id, answer) = client.links[server].answers.pop_front().expect("it was said");
+        client.machine.handle_reply(id, answer, now);
+        self.settle(number);
     }
 
     /// Nothing more is heard of a connection, and what was sent may still arrive.
@@ -289,12 +326,13 @@ where
         self.settle(number);
     }
 
-    fn crash(&mut self, number: usize) {
+    /// A client is gone, and what it sent may still arrive.
+    fn depart(&mut self, number: usize, stage: Stage) {
         for server in 0..self.servers.len() {
             self.cut(number, server);
         }
         self.clients[number].inbox.clear();
-        self.clients[number].stage = Stage::Crashed;
+        self.clients[number].stage = stage;
     }
 
     /// Takes what a machine says.
@@ -306,6 +344,9 @@ where
         while let Some(request) = client.machine.poll_request() {
             let link = &mut client.links[request.command.server];
             link.sent.push_back((request.id, request.command));
+        }
+        if client.stage == Stage::Closed {
+            self.depart(number, Stage::Closed);
         }
     }
 
@@ -344,6 +385,11 @@ where
         let holds = |client: &&Client<M>| {
             !client.released && matches!(client.stage, Stage::Held { until } if now < until)
         };
+        for client in self.clients.iter().filter(holds) {
+            let known = self.servers.iter().filter(|server| self.is_known(server, client)).count();
+            let count = self.servers.len();
+            assert!(known > count / 2, "truth: {known} of {count} know of {}'s hold", client.token);
+        }
         let holders: Vec<Side> =
             self.clients.iter().filter(holds).map(|client| client.side).collect();
         let shared = holders.iter().all(|side| *side == Side::Shared);
@@ -363,7 +409,7 @@ where
 
 impl<M> World for RedisWorld<M>
 where
-    M: Machine<Command = Command, Reply = Reply, Message = Message> + Clone + std::fmt::Debug,
+    M: Machine<Command = Command, Reply = Reply, Message = Message> + Clone + fmt::Debug,
 {
     type Step = Step;
 
@@ -415,13 +461,11 @@ where
                 let (id, command) = sent.expect("it was sent");
                 let answer = self.execute(number, &command);
                 self.clients[number].links[server].answers.push_back((id, answer));
+                if self.is_prompt {
+                    self.hear(number, server);
+                }
             }
-            Step::Hear(number, server) => {
-                let client = &mut self.clients[number];
-                let (id, answer) = client.links[server].answers.pop_front().expect("it was said");
-                client.machine.handle_reply(id, answer, now);
-                self.settle(number);
-            }
+            Step::Hear(number, server) => self.hear(number, server),
             Step::Tell(number, message) => {
                 let client = &mut self.clients[number];
                 let message = client.inbox.remove(message);
@@ -460,7 +504,7 @@ where
             }
             Step::Crash(number) => {
                 self.faults -= 1;
-                self.crash(number);
+                self.depart(number, Stage::Crashed);
             }
         }
         self.check();
@@ -490,24 +534,6 @@ where
             let fence = self.keys.fence();
             assert!(left.iter().all(|key| ***key == *fence), "leak: {left:?} is left behind");
         }
-    }
-}
-
-impl<M: Machine> Client<M> {
-    fn is_there(&self) -> bool {
-        !matches!(self.stage, Stage::Closed | Stage::Crashed)
-    }
-
-    /// Whether nothing is on its way from it or to it.
-    fn is_quiet(&self) -> bool {
-        let is_idle = |link: &Link| link.sent.is_empty() && link.answers.is_empty();
-        !self.is_there() || self.inbox.is_empty() && self.links.iter().all(is_idle)
-    }
-
-    /// In which millisecond it is to be woken.
-    fn deadline(&self) -> Option<u64> {
-        let nanos = self.machine.poll_timeout()?.at.as_nanos();
-        Some(nanos.div_ceil(1_000_000))
     }
 }
 

@@ -38,11 +38,11 @@ impl Checkable for RedLock {
             Verb::Vote { ballot, .. } => {
                 let ballot = ballot.cast_signed();
                 let yes = [1, ballot, ballot];
-                vec![yes, [0, 1, 5], [0, 0, ballot + 9], [1, 0, ballot], [-1, 0, 0]]
+                vec![yes, [0, 1, 5], [0, 0, ballot.saturating_add(9)], [1, 0, ballot], [-1, 0, 0]]
             }
             Verb::Keep { ballot, .. } => {
                 let ballot = ballot.cast_signed();
-                vec![[1, 0, ballot], [0, 1, ballot + 9], [7, 7, -7]]
+                vec![[1, 0, ballot], [0, 1, ballot.saturating_add(9)], [7, 7, -7]]
             }
             Verb::StepBack { .. } | Verb::Quit { .. } => vec![[1, 0, 0], [7, 7, 7]],
             Verb::Take { .. }
