@@ -83,6 +83,16 @@ fn an_answer_to_a_question_of_somebody_else_says_nothing() {
 }
 
 #[test]
+fn a_request_that_waits_to_be_taken_is_shown() {
+    let mut machine = mutex(AcquireOptions::new());
+    assert!(format!("{machine:?}").contains("Enter {"), "{machine:?}");
+    machine.poll_request();
+    assert!(!format!("{machine:?}").contains("Enter {"), "{machine:?}");
+    machine.release(Instant::ZERO);
+    assert!(format!("{machine:?}").contains("Leave"), "{machine:?}");
+}
+
+#[test]
 fn a_lock_without_a_cohort_takes_nothing_over() {
     let (mut before, mut lock) = (mutex(AcquireOptions::new()), mutex(AcquireOptions::new()));
     assert!(!before.is_leaving() && !lock.follow(&mut before, Instant::ZERO));
