@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod bad_input;
+mod bounds;
 #[cfg(target_os = "linux")]
 mod cancel;
 #[cfg(target_os = "linux")]
@@ -51,6 +52,7 @@ mod redis_scripts;
 #[cfg(target_os = "linux")]
 mod redis_servers;
 mod sim;
+mod simulated_histories;
 mod suite;
 mod test_double;
 mod test_double_async;

@@ -74,6 +74,42 @@ fn fences_rise_through_a_server_that_forgets_if_each_connection_mints_first() {
 }
 
 #[test]
+fn a_clock_of_the_server_that_goes_back_harms_nothing_unless_a_counter_is_lost() {
+    let faithful: Simulation = |bytes, trace| server(server_world::Setting::Faithful, bytes, trace);
+    holds(4_000, faithful, &["the server's clock was set"]);
+    fails(4_000, "fence", |bytes, trace| without(Rule::ClockGoesOn, bytes, trace));
+}
+
+#[test]
+fn a_clock_of_the_server_that_goes_ahead_breaks_exclusion_and_a_fenced_store_stands() {
+    fails(4_000, "exclusion", |bytes, trace| without(Rule::SteadyServer, bytes, trace));
+    let wild: Simulation = |bytes, trace| server(server_world::Setting::Wild, bytes, trace);
+    holds(4_000, wild, &["the server's clock was set", "a write with an older token was refused"]);
+}
+
+#[test]
+fn a_lock_that_is_evicted_breaks_exclusion_and_fences_rise_while_the_counter_stays() {
+    fails(4_000, "exclusion", |bytes, trace| without(Rule::KeptLocks, bytes, trace));
+    let forgetful: Simulation =
+        |bytes, trace| server(server_world::Setting::Forgetful, bytes, trace);
+    holds(4_000, forgetful, &["a lock was evicted", "a write with an older token was refused"]);
+}
+
+#[test]
+fn renewals_and_holds_keep_to_what_was_agreed_or_it_is_found_out() {
+    // That they do is looked at in every world of Redis.
+    fails(4_000, "limit", |bytes, trace| without(Rule::KeptLimits, bytes, trace));
+    fails(4_000, "limit", |bytes, trace| votes_without(Vote::KeptLimits, bytes, trace));
+}
+
+#[test]
+fn a_lock_is_passed_on_for_no_longer_than_was_agreed_unless_the_clock_stands_still() {
+    let faithful: Simulation = |bytes, trace| server(server_world::Setting::Faithful, bytes, trace);
+    holds(4_000, faithful, &["a lock was passed on within its process"]);
+    fails(8_000, "passing", |bytes, trace| without(Rule::SleeplessClock, bytes, trace));
+}
+
+#[test]
 fn where_no_server_forgets_ballots_rise_if_yeses_of_one_ballot_count() {
     let faithful: Simulation =
         |bytes, trace| servers(quorum_world::Setting::Faithful, bytes, trace);
@@ -89,6 +125,13 @@ fn where_one_server_forgets_only_a_majority_and_one_more_excludes_and_orders() {
     holds(3_000, forgetful, &["a server forgot", "table B, (c)"]);
     fails(4_000, "exclusion", |bytes, trace| votes_without(Vote::SpareServer, bytes, trace));
     fails(4_000, "ballots", |bytes, trace| votes_without(Vote::SpareGrant, bytes, trace));
+}
+
+#[test]
+fn where_all_clocks_agree_whoever_asks_later_has_the_greater_ballot_and_one_fast_clock_ends_that() {
+    let agreed: Simulation = |bytes, trace| servers(quorum_world::Setting::Agreed, bytes, trace);
+    holds(3_000, agreed, &["a server forgot"]);
+    fails(4_000, "ballots", |bytes, trace| votes_without(Vote::NoFastClock, bytes, trace));
 }
 
 #[test]

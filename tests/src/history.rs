@@ -14,10 +14,12 @@
 //! needs the room.
 
 mod search;
+mod simulated;
 
 use std::fmt;
 
 use search::Search;
+pub use simulated::{Simulated, simulated};
 
 /// One thing that a client did, or that happened to the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod explore;
 pub mod fuzz;
 pub mod history;
+mod limits;
 pub mod memory_world;
 #[cfg(target_os = "linux")]
 pub mod postgres;

@@ -266,7 +266,7 @@ impl<'a> World<'a> {
             while let Some(event) = self.hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} [{event:?}]"));
                 let at = self.since_the_beginning();
-                self.trace.told(at, 0, lock, &event);
+                self.trace.told(at, 0, lock, &event, |until| until.since(Instant::ZERO));
                 self.hear(lock, &event);
             }
             while let Some(request) = self.hub.poll_request(lock) {

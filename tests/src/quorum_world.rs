@@ -1,6 +1,7 @@
 //! Several clients of several Redis servers that vote, under a schedule made of bytes.
 
 mod client;
+mod faults;
 mod finish;
 mod rules;
 mod servers;
@@ -10,13 +11,13 @@ use std::time::Duration;
 
 use lock_proto::file::Identity;
 use lock_proto::redis::{Keys, Message, RedLock, RedisLock, RedisOptions, Side, Slots};
-use lock_proto::{
-    AcquireOptions, Demand, Fault, Hub, Instant, LockId, LockName, LossReason, Renewal, Seed,
-};
+use lock_proto::{AcquireOptions, Demand, Hub, Instant, LockId, LockName, Seed};
 
 use self::client::{Belief, Client, State};
+use self::faults::Trouble;
 use self::servers::{Flight, Server};
 use crate::entropy::Entropy;
+use crate::limits::Limits;
 use crate::storage::Storage;
 use crate::swarm::Swarm;
 use crate::trace::{Happening, Trace};
@@ -41,6 +42,8 @@ pub enum Setting {
     Faithful,
     /// One server may lose everything, once.
     Forgetful,
+    /// One server may lose everything, once, and all clocks agree.
+    Agreed,
     /// The servers keep everything, but clocks differ by more than is allowed for.
     Wild,
     /// The servers keep everything, and one of the rules is broken.
@@ -83,6 +86,10 @@ pub enum Rule {
     SpareServer,
     /// Table B, (d): nor is it enough for ballots to rise.
     SpareGrant,
+    /// Table B, (f): where clocks are to order ballots, nobody's is fast.
+    NoFastClock,
+    /// What was agreed about the end of a hold is kept.
+    KeptLimits,
     /// What is written with an older ballot is refused.
     FencedStorage,
 }
@@ -112,6 +119,8 @@ pub struct World<'a> {
     ballots: BTreeSet<u64>,
     /// Tokens of which nothing may be left.
     clean: BTreeSet<String>,
+    /// Tokens of requests that arrive twice.
+    doubled: BTreeSet<String>,
     /// Whether somebody took or prolonged the lock since it was last looked at.
     taken: bool,
     storage: Storage,
@@ -136,18 +145,23 @@ pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
 impl<'a> World<'a> {
     fn new(setting: Setting, mut entropy: Entropy, trace: &'a mut Trace) -> Self {
         let permits = |count| Side::Permits { count, limit: LIMIT };
-        let sides = match entropy.pick(4) {
-            0 | 1 => vec![Side::Exclusive],
-            2 => vec![Side::Exclusive, Side::Shared, Side::Shared],
+        // Two rules break where there is little else: ballots meet between those that share.
+        let sides = match (setting, entropy.pick(4)) {
+            (Setting::Broken(Rule::SameBallot), _) | (_, 2) => {
+                vec![Side::Exclusive, Side::Shared, Side::Shared]
+            }
+            (Setting::Broken(Rule::StepBackAtItsBallot), _) | (_, 0 | 1) => vec![Side::Exclusive],
             _ => vec![permits(1), permits(2), permits(LIMIT)],
         };
         let counts = [3, 5, 3, 3, 5, 3, 1, 2, 4, 7, 9, 3];
         let servers = match setting {
             Setting::Broken(Rule::SameServers) => 5,
-            Setting::Broken(Rule::ServersApart) => 3,
-            Setting::Faithful | Setting::Forgetful | Setting::Wild | Setting::Broken(_) => {
-                counts[entropy.pick(counts.len())]
-            }
+            Setting::Broken(Rule::ServersApart | Rule::StepBackAtItsBallot | Rule::SameBallot) => 3,
+            Setting::Faithful
+            | Setting::Forgetful
+            | Setting::Agreed
+            | Setting::Wild
+            | Setting::Broken(_) => counts[entropy.pick(counts.len())],
         };
         let swarm = Swarm::draw(&mut entropy);
         let storage = Storage::new(setting != Setting::Broken(Rule::FencedStorage));
@@ -156,6 +170,7 @@ impl<'a> World<'a> {
         let rates = match setting {
             Setting::Broken(Rule::Drift) => [900, 900, 900],
             Setting::Wild => [500, 900, 1_500],
+            Setting::Agreed | Setting::Broken(Rule::NoFastClock) => [1_000; CLIENTS],
             Setting::Faithful | Setting::Forgetful | Setting::Broken(_) => [996, 1_000, 1_004],
         };
         Self {
@@ -174,6 +189,7 @@ impl<'a> World<'a> {
             over_alone: 0,
             ballots: BTreeSet::new(),
             clean: BTreeSet::new(),
+            doubled: BTreeSet::new(),
             taken: false,
             storage,
             swarm,
@@ -194,13 +210,13 @@ impl<'a> World<'a> {
                 hub.extend(lock, Duration::from_millis(3_000), now);
             }),
             34 => self.on_any_lock(client, "release", |hub, lock, now| hub.release(lock, now)),
-            35 => {
+            35 if self.has(Trouble::Cuts) => {
                 if let Some((client, server)) = self.busy_link() {
                     self.cut(client, server);
                 }
             }
-            36 | 37 => self.ghost_arrives(),
-            40 | 41 => self.write(client),
+            36 | 37 if !self.ghosts.is_empty() => self.ghost_arrives(),
+            35..=37 | 40 | 41 => self.write(client),
             _ => self.disturb(client),
         }
     }
@@ -221,33 +237,11 @@ impl<'a> World<'a> {
     fn busy_link(&mut self) -> Option<(usize, usize)> {
         let links = self.clients.iter().zip(0..).flat_map(|(client, number)| {
             let links = client.links.iter().zip(0..);
-            links.filter(|(link, _)| !link.is_quiet()).map(move |(_, server)| (number, server))
+            links.filter(|(link, _)| link.moves(self.now)).map(move |(_, server)| (number, server))
         });
         let links: Vec<(usize, usize)> = links.collect();
         let chosen = self.entropy.pick(links.len());
         links.get(chosen).copied()
-    }
-
-    /// What nobody asked for.
-    fn disturb(&mut self, client: usize) {
-        let server = self.entropy.pick(self.servers.len());
-        match self.entropy.pick(10) {
-            0 | 1 => self.on_any_lock(client, "nudge", |hub, lock, now| hub.nudge(lock, now)),
-            2 => self.on_any_lock(client, "disconnect", |hub, lock, now| {
-                hub.disconnect(lock, LossReason::Revoked, now);
-            }),
-            3 => self.crash(client),
-            8 | 9 => self.pause(client),
-            4 | 5 => {
-                let down = !self.servers[server].is_down;
-                self.servers[server].is_down = down;
-                let at = self.since_the_beginning();
-                let word = if down { "goes down" } else { "is up again" };
-                self.trace.fault(at, || format!("server {server} {word}"));
-            }
-            _ if self.forgets() && !self.forgotten => self.forget(server),
-            _ => {}
-        }
     }
 
     fn since_the_beginning(&self) -> Duration {
@@ -266,10 +260,10 @@ impl<'a> World<'a> {
             _ => None,
         };
         let lease = Duration::from_millis(LEASES[self.entropy.pick(LEASES.len())]);
-        let mut options = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
-        if self.entropy.pick(4) == 0 {
-            options = options.with_renewal(Renewal::Off);
-        }
+        let limits = Limits::draw(lease, &mut self.entropy);
+        let unlimited = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
+        let kept = !self.breaks(Rule::KeptLimits);
+        let options = if kept { limits.options(timeout) } else { unlimited };
         let settings = RedisOptions::new(Identity::new("build-7", 4242))
             .with_min_validity(lease / 10)
             .with_extension_cadence(lease / 20);
@@ -287,7 +281,10 @@ impl<'a> World<'a> {
             let lock = RedLock::new(keys, side, &options, &settings, &patience, wall, &seed, now);
             RedisLock::Servers(Box::new(lock.expect("sensible options")))
         };
-        let belief = Belief::new(side, timeout.is_none(), self.now);
+        let mut belief = Belief::new(side, timeout.is_none(), self.now);
+        belief.limits = limits;
+        self.end_what_expired();
+        belief.over_before = self.ballot_to_exceed(side);
         let lock = self.clients[client].hub.start(machine, belief, now);
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
@@ -303,6 +300,9 @@ impl<'a> World<'a> {
         }
         let now = self.clients[client].local(self.now);
         let link = &mut self.clients[client].links[server];
+        if self.now < link.answers_from {
+            return;
+        }
         let Some((lock, id, answer)) = link.answers.pop_front() else { return };
         self.trace.note(|| format!("{lock:?} of {client} hears of {server}: {answer:?}"));
         self.trace.event();
@@ -369,6 +369,7 @@ impl<'a> World<'a> {
             let next = self.clients[client].hub.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
             self.settle(client);
+            self.clients[client].check_limits(now);
         }
     }
 
@@ -395,40 +396,13 @@ impl<'a> World<'a> {
             self.note_end(client, lock, true);
             self.take_back(client, lock);
         }
+        if word == "extend"
+            && let Some(belief) = self.clients[client].hub.attachment(lock)
+        {
+            belief.limits.extend_by_hand();
+        }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
-    }
-
-    /// A connection breaks: what was sent may still arrive, and nothing more is heard.
-    fn cut(&mut self, client: usize, server: usize) {
-        let at = self.since_the_beginning();
-        self.trace.fault(at, || format!("client {client} is cut off from server {server}"));
-        let now = self.clients[client].local(self.now);
-        let link = &mut self.clients[client].links[server];
-        let sent: Vec<Flight> = link.sent.drain(..).collect();
-        let heard: Vec<_> = link.answers.drain(..).map(|(lock, id, _)| (lock, id)).collect();
-        let lost = sent.iter().map(|flight| (flight.lock, flight.id));
-        for (lock, id) in heard.into_iter().chain(lost) {
-            let fault = Err(Fault::unknown("the connection broke"));
-            self.trace.event();
-            self.clients[client].hub.handle_reply(lock, id, fault, now);
-        }
-        self.ghosts.extend(sent);
-        self.settle(client);
-    }
-
-    fn crash(&mut self, client: usize) {
-        self.trace.note(|| format!("client {client} crashes"));
-        let at = self.since_the_beginning();
-        self.trace.happened(at, || Happening::Crashed { client });
-        self.trace.saw("a client crashed");
-        for link in &mut self.clients[client].links {
-            self.ghosts.extend(link.sent.drain(..));
-        }
-        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
-            self.note_end(client, lock, true);
-        }
-        self.clients[client] = Client::new(self.clients[client].rate, self.servers.len());
     }
 
     /// Never two who may both be right; there is nobody new unless the lock was taken.
@@ -469,7 +443,9 @@ impl<'a> World<'a> {
     fn note_end(&mut self, client: usize, lock: LockId, ends: bool) {
         let now = self.clients[client].local(self.now);
         // (d): what a majority and one more have granted survives that one of them forgets.
-        let all_last = !self.forgets() || self.breaks(Rule::SpareGrant);
+        let all_last =
+            !self.forgets() || self.breaks(Rule::SpareGrant) || self.are_clocks_to_order();
+        let fast = self.breaks(Rule::NoFastClock) && client == 0;
         let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
         if let State::Held { ballot, until, .. } = belief.state
             && (ends || now >= until)
@@ -478,6 +454,7 @@ impl<'a> World<'a> {
                 belief.state = State::Over;
             }
             let lasting = all_last || belief.granted_by > self.servers.len() / 2 + 1;
+            let lasting = lasting && !fast;
             if lasting {
                 if let Some(hold) = belief.hold {
                     self.storage.end(hold, self.now);
@@ -488,6 +465,11 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    /// Shared holds exclude nobody who shares.
+    fn ballot_to_exceed(&self, side: Side) -> u64 {
+        if side == Side::Exclusive { self.over } else { self.over_alone }
     }
 
     fn end_what_expired(&mut self) {

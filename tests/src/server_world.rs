@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use lock_proto::file::Identity;
 use lock_proto::redis::{FENCES, Keys, Message, RedisOptions, ServerLock, Side, Verb};
-use lock_proto::{AcquireOptions, Fault, Hub, Instant, LockId, LockName, Renewal};
+use lock_proto::{AcquireOptions, Fault, Hub, Instant, LockId, LockName};
 
 use self::client::{Belief, Client, Flight, State};
 use self::faults::Trouble;
 use self::ledger::Ledger;
 pub use self::rules::Rule;
 use crate::entropy::Entropy;
+use crate::limits::Limits;
 use crate::redis_model::{Draw, Entry, Snapshot, Store, Value};
 use crate::storage::Storage;
 use crate::swarm::Swarm;
@@ -55,6 +56,8 @@ pub struct World<'a> {
     entropy: Entropy,
     /// Microseconds since the beginning.
     now: u64,
+    /// What the server's clock showed then, or would have, in microseconds since 1970.
+    epoch: u64,
     store: Store,
     disk: Snapshot,
     clients: Vec<Client>,
@@ -130,6 +133,7 @@ impl<'a> World<'a> {
             setting,
             entropy,
             now: 0,
+            epoch: EPOCH,
             disk: store.snapshot(),
             store,
             clients: rates.into_iter().map(Client::new).collect(),
@@ -189,10 +193,10 @@ impl<'a> World<'a> {
             _ => None,
         };
         let lease = Duration::from_millis(LEASES[self.entropy.pick(LEASES.len())]);
-        let mut options = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
-        if self.entropy.pick(4) == 0 {
-            options = options.with_renewal(Renewal::Off);
-        }
+        let limits = Limits::draw(lease, &mut self.entropy);
+        let unlimited = AcquireOptions::new().with_timeout(timeout).with_ttl(lease);
+        let kept = !self.breaks(Rule::KeptLimits);
+        let options = if kept { limits.options(timeout) } else { unlimited };
         let settings =
             RedisOptions::new(Identity::new("build-7", 4242)).with_min_validity(lease / 10);
         let settings = settings.with_extension_cadence(lease / 20);
@@ -205,6 +209,7 @@ impl<'a> World<'a> {
             Belief::new(side, machine.token().as_str(), timeout.is_none(), (self.now, now));
         self.end_what_expired();
         belief.over_before = self.fence_to_exceed(side);
+        belief.limits = limits;
         let lock = self.clients[client].hub.start(machine, belief, now);
         self.trace.note(|| {
             format!("client {client} wants {side:?} as {lock:?} for {lease:?}, {timeout:?}")
@@ -216,6 +221,9 @@ impl<'a> World<'a> {
 
     /// The server carries out the next request of a client's connection.
     fn execute_next(&mut self, client: usize) {
+        if self.now < self.clients[client].requests_from {
+            return;
+        }
         let Some(flight) = self.clients[client].sent.pop_front() else { return };
         let answer = match self.unwilling() {
             Some(fault) => Err(fault),
@@ -233,7 +241,7 @@ impl<'a> World<'a> {
         // and a script mints so many at once.
         self.now += u64::from(FENCES);
         self.trace.event();
-        self.store.set_clock(EPOCH + self.now);
+        self.store.set_clock(self.epoch + self.now);
         let (before, ended) = self.holder();
         let counted = self.breaks(Rule::MintedPerConnection);
         let client = &mut self.clients[flight.client];
@@ -280,7 +288,7 @@ impl<'a> World<'a> {
     }
 
     fn deliver_next(&mut self, client: usize) {
-        if self.is_paused(client) {
+        if self.is_paused(client) || self.now < self.clients[client].answers_from {
             return;
         }
         let now = self.clients[client].local(self.now);
@@ -314,10 +322,8 @@ impl<'a> World<'a> {
     fn deliver_message(&mut self, client: usize, text: &str) {
         let (token, mut message): (&str, Message) = Message::parse(text).expect("our own form");
         let now = self.clients[client].local(self.now);
-        let Some(lock) = self.clients[client].lock_of(token).filter(|_| !self.is_paused(client))
-        else {
-            return;
-        };
+        let deaf = self.is_paused(client) || self.now < self.clients[client].answers_from;
+        let Some(lock) = self.clients[client].lock_of(token).filter(|_| !deaf) else { return };
         if self.breaks(Rule::OwnStamp)
             && let Some(belief) = self.clients[client].hub.attachment(lock)
         {
@@ -344,14 +350,14 @@ impl<'a> World<'a> {
     /// When the lock is free, if nobody does anything, and whoever waits for that looks.
     fn expiry(&self) -> Option<u64> {
         let ends = self.store.entries().get(self.keys.lock())?.expires? + 3;
-        (u64::try_from(ends).ok()? * 1_000).checked_sub(EPOCH)
+        (u64::try_from(ends).ok()? * 1_000).checked_sub(self.epoch)
     }
 
     /// Nobody's deadline is passed over, but nobody need be woken at it either.
     fn pass_until(&mut self, then: u64) {
         let before = self.now;
         self.now = before.max(then);
-        self.store.set_clock(EPOCH + self.now);
+        self.store.set_clock(self.epoch + self.now);
         self.shift_clocks(before);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
         self.trace.event();
@@ -368,6 +374,7 @@ impl<'a> World<'a> {
             let next = self.clients[client].hub.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "M2: {next:?} is not after {now:?}");
             self.settle(client);
+            self.clients[client].check_limits(now);
         }
     }
 
@@ -393,6 +400,11 @@ impl<'a> World<'a> {
         self.note_end(client, lock, word == "release");
         if word == "release" {
             self.take_back(client, lock);
+        }
+        if word == "extend"
+            && let Some(belief) = self.clients[client].hub.attachment(lock)
+        {
+            belief.limits.extend_by_hand();
         }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
@@ -448,7 +460,7 @@ impl<'a> World<'a> {
     fn check_deadlines(&mut self) {
         let Some(entry) = self.store.entries().get(self.keys.lock()) else { return };
         let (Value::Text(token), Some(ends)) = (&entry.value, entry.expires) else { return };
-        let ends = u64::try_from(ends + 1).expect("it is long after 1970") * 1_000 - EPOCH;
+        let ends = u64::try_from(ends + 1).expect("it is long after 1970") * 1_000 - self.epoch;
         for client in &mut self.clients {
             for until in client.deadlines(token) {
                 assert!(until <= ends, "deadline: {until} us, and the lease ends at {ends}");

@@ -1,5 +1,7 @@
 //! Which faults a run has.
 
+use lock_proto::Fault;
+
 use crate::entropy::Entropy;
 
 /// A random half of the faults of a world: all of them at once hide bugs from each other.
@@ -17,5 +19,13 @@ impl Swarm {
     #[must_use]
     pub fn has(self, fault: usize) -> bool {
         self.0 >> fault & 1 == 1
+    }
+}
+
+/// Why a Redis server that is there does not carry out a request.
+pub(crate) fn unwilling(entropy: &mut Entropy) -> Fault {
+    match entropy.pick(2) {
+        0 => Fault::refused("READONLY You can't write against a read only replica."),
+        _ => Fault::not_sent("NOSCRIPT No matching script."),
     }
 }

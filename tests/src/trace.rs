@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use lock_proto::redis::Side;
-use lock_proto::{Event, LockId};
+use lock_proto::{Event, Instant, LockId};
 
 use crate::sightings::Sightings;
 
@@ -21,6 +21,8 @@ pub struct Trace {
 /// What is kept of a run that somebody reads.
 #[derive(Debug, Default)]
 struct Story {
+    /// Whether the steps are kept as well, which are dear.
+    in_words: bool,
     steps: Vec<String>,
     moments: Vec<Moment>,
 }
@@ -58,6 +60,8 @@ pub enum Happening {
         lock: LockId,
         /// What it says.
         event: Event,
+        /// If it holds from now on: until when at most.
+        until: Option<Duration>,
     },
     /// A caller lets go.
     LetGo {
@@ -85,6 +89,14 @@ impl Trace {
         Self { events: 0, sightings: Sightings::default(), story: None }
     }
 
+    /// One that keeps what a picture shows, and no steps.
+    #[must_use]
+    pub fn of_moments() -> Self {
+        let mut trace = Self::silent();
+        trace.story = Some(Story::default());
+        trace
+    }
+
     /// Counts one event: see [`crate::simulate`] for what is one.
     pub fn event(&mut self) {
         self.events += 1;
@@ -97,7 +109,7 @@ impl Trace {
 
     /// Records one step.
     pub fn note(&mut self, step: impl FnOnce() -> String) {
-        if let Some(story) = &mut self.story {
+        if let Some(story) = self.story.as_mut().filter(|story| story.in_words) {
             story.steps.push(step());
         }
     }
@@ -118,9 +130,30 @@ impl Trace {
         }
     }
 
-    /// Records what a lock says. That is no event, but what follows from one.
-    pub fn told(&mut self, at: Duration, client: usize, lock: LockId, event: &Event) {
-        self.show(at, || Happening::Told { client, lock, event: event.clone() });
+    /// Records what a lock says, with its moments as everybody's clock shows them. That is no event,
+    /// but what follows from one.
+    pub fn told(
+        &mut self,
+        at: Duration,
+        client: usize,
+        lock: LockId,
+        event: &Event,
+        everybodys: impl FnOnce(Instant) -> Duration,
+    ) {
+        self.show(at, || {
+            let until = match event {
+                Event::Acquired { valid_until, .. } | Event::Extended { valid_until } => {
+                    *valid_until
+                }
+                Event::Warned { .. }
+                | Event::Lost(_)
+                | Event::Failed(_)
+                | Event::Released
+                | Event::Closed { .. }
+                | _ => None,
+            };
+            Happening::Told { client, lock, event: event.clone(), until: until.map(everybodys) }
+        });
     }
 
     /// Adds what happened in another run, without its steps.
@@ -164,7 +197,7 @@ impl Trace {
 impl Default for Trace {
     fn default() -> Self {
         let mut trace = Self::silent();
-        trace.story = Some(Story::default());
+        trace.story = Some(Story { in_words: true, ..Story::default() });
         trace
     }
 }

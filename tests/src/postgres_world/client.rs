@@ -1,7 +1,7 @@
 //! One client: its locks, its sessions, and what it believes.
 
 use lock_proto::postgres::{PoolLimits, PostgresLock, SeatId, SessionId};
-use lock_proto::{Event, Hub, LockError, LockId, LossReason, Succession};
+use lock_proto::{Event, Hub, Instant, LockError, LockId, LossReason, Succession};
 
 use super::office::Office;
 use super::{Flaw, Want, World};
@@ -108,7 +108,8 @@ impl World<'_> {
         loop {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} of {client}: [{event:?}]"));
-                self.trace.told(self.since_the_beginning(), client, lock, &event);
+                let at = self.since_the_beginning();
+                self.trace.told(at, client, lock, &event, |until| until.since(Instant::ZERO));
                 self.believe(client, lock, &event);
             }
             let process = &mut self.clients[client];

@@ -1,12 +1,15 @@
 //! One client: its locks, its connections, its clock, and what it believes.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use lock_proto::redis::{RedisLock, Reply, Side};
 use lock_proto::{Event, Fault, Hub, Instant, LockError, LockId, LossReason, RequestId};
 
+use super::faults::Trouble;
 use super::servers::Flight;
 use super::{Rule, Setting, World};
+use crate::limits::Limits;
 use crate::storage::HoldNumber;
 
 const OTHER_SERVERS: Setting = Setting::Broken(Rule::SameServers);
@@ -29,6 +32,9 @@ pub(super) struct Client {
 pub(super) struct Link {
     pub(super) sent: VecDeque<Flight>,
     pub(super) answers: VecDeque<(LockId, RequestId, Result<Reply, Fault>)>,
+    /// When the next request can arrive, and the next answer.
+    pub(super) requests_from: u64,
+    pub(super) answers_from: u64,
 }
 
 /// What a client believes of one lock.
@@ -46,10 +52,14 @@ pub(super) struct Belief {
     pub(super) granted_by: usize,
     /// When it was asked for.
     pub(super) asked_at: u64,
+    /// The ballot that was to be exceeded then, if clocks order ballots.
+    pub(super) over_before: u64,
     /// The ballots of the yeses that it has heard.
     pub(super) yeses: Vec<u64>,
     /// What it writes to, if it holds the lock alone.
     pub(super) hold: Option<HoldNumber>,
+    /// What was agreed about its end.
+    pub(super) limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +73,20 @@ impl Belief {
     pub(super) fn new(side: Side, patient: bool, asked_at: u64) -> Self {
         let (tokens, state) = (BTreeSet::new(), State::Waiting);
         let (yeses, hold) = (Vec::new(), None);
-        let (stands_on, granted_by) = (0, 0);
-        Self { side, tokens, state, patient, stands_on, granted_by, asked_at, yeses, hold }
+        let (stands_on, granted_by, limits) = (0, 0, Limits::default());
+        Self {
+            side,
+            tokens,
+            state,
+            patient,
+            stands_on,
+            granted_by,
+            asked_at,
+            over_before: 0,
+            yeses,
+            hold,
+            limits,
+        }
     }
 
     pub(super) fn acquired_at(&self) -> u64 {
@@ -86,10 +108,14 @@ impl Client {
         Instant::from_nanos((now - self.behind.min(now)) * self.rate)
     }
 
+    /// When its clock shows `local`, by everybody's, if nobody sets it meanwhile.
+    fn everybodys(&self, local: Instant) -> u64 {
+        local.as_nanos().div_ceil(self.rate) + self.behind
+    }
+
     /// When it wants to be woken, by everybody's clock.
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
-        let due = self.hub.poll_timeout()?;
-        let due = due.as_nanos().div_ceil(self.rate) + self.behind;
+        let due = self.everybodys(self.hub.poll_timeout()?);
         Some(due.max(self.paused_until).max(now))
     }
 
@@ -98,6 +124,17 @@ impl Client {
         locks.into_iter().find(|lock| {
             self.hub.attachment(*lock).is_some_and(|known| known.tokens.contains(token))
         })
+    }
+
+    /// Looks at what was agreed about the ends of its holds.
+    pub(super) fn check_limits(&mut self, now: Instant) {
+        for lock in self.hub.locks().collect::<Vec<LockId>>() {
+            if let Some(belief) = self.hub.attachment(lock)
+                && let State::Held { .. } = belief.state
+            {
+                belief.limits.check(now);
+            }
+        }
     }
 
     /// Those that believe that they hold it.
@@ -119,6 +156,12 @@ impl Link {
     pub(super) fn is_quiet(&self) -> bool {
         self.sent.is_empty() && self.answers.is_empty()
     }
+
+    /// Whether anything on it can arrive.
+    pub(super) fn moves(&self, now: u64) -> bool {
+        let requests = !self.sent.is_empty() && now >= self.requests_from;
+        requests || !self.answers.is_empty() && now >= self.answers_from
+    }
 }
 
 impl World<'_> {
@@ -128,7 +171,9 @@ impl World<'_> {
         for lock in locks {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} of {client}: [{event:?}]"));
-                self.trace.told(self.since_the_beginning(), client, lock, &event);
+                let (at, own) = (self.since_the_beginning(), &self.clients[client]);
+                let everybodys = |until| Duration::from_micros(own.everybodys(until));
+                self.trace.told(at, client, lock, &event, everybodys);
                 self.believe(client, lock, &event);
             }
             let process = &mut self.clients[client];
@@ -167,9 +212,10 @@ impl World<'_> {
             Event::Acquired { valid_until: Some(until), fence: Some(ballot) } => {
                 let smallest = belief.yeses.iter().min().copied().unwrap_or(*ballot);
                 let ballot = if self.breaks(Rule::CountedBallot) { &smallest } else { ballot };
-                // Shared holds exclude nobody who shares.
                 let alone = belief.side == Side::Exclusive;
-                let over = if alone { self.over } else { self.over_alone };
+                let ordered = self.are_clocks_to_order();
+                let over = self.ballot_to_exceed(belief.side);
+                let over = if ordered { belief.over_before } else { over };
                 assert!(*ballot > over, "ballots: {ballot} after {over}");
                 let number = || self.storage.begin(belief.asked_at, *ballot);
                 belief.hold = alone.then(number);
@@ -178,6 +224,7 @@ impl World<'_> {
                 belief.granted_by = self.grants(&belief.tokens, left(*until), *ballot);
                 belief.stands_on = belief.granted_by;
                 belief.state = State::Held { since: self.now, until: *until, ballot: *ballot };
+                belief.limits.begin(local);
                 self.trace.saw("a lock was acquired");
             }
             Event::Extended { valid_until: Some(until) } => {
@@ -186,6 +233,7 @@ impl World<'_> {
                     *known = *until;
                     belief.stands_on = self.grants(&belief.tokens, left(*until), *ballot);
                 }
+                belief.limits.prolong();
                 self.trace.saw("a lock was prolonged");
             }
             Event::Warned { .. } => self.trace.saw("a warning"),
@@ -197,12 +245,14 @@ impl World<'_> {
             Event::Closed { clean } => {
                 self.clients[client].hub.forget(lock);
                 if *clean && !self.forgotten {
-                    self.clean.extend(belief.tokens);
+                    let once = |token: &String| !self.doubled.contains(token);
+                    self.clean.extend(belief.tokens.into_iter().filter(once));
                 }
                 return;
             }
             Event::Failed(error) => {
-                let unreachable = matches!(error, LockError::Connection(_));
+                let unwilling = matches!(error, LockError::Backend(_)) && self.has(Trouble::Errors);
+                let unreachable = matches!(error, LockError::Connection(_)) || unwilling;
                 assert!(!belief.patient || unreachable, "liveness: {error} for no reason");
                 belief.state = State::Over;
             }

@@ -17,6 +17,9 @@ impl World<'_> {
         self.trace.note(|| "the end begins".into());
         for client in &mut self.clients {
             client.paused_until = 0;
+            for link in &mut client.links {
+                (link.requests_from, link.answers_from) = (0, 0);
+            }
         }
         for server in &mut self.servers {
             server.is_down = false;

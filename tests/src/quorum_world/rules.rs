@@ -1,18 +1,13 @@
-//! What can be wrong between clients and servers that vote, and what holders write to.
+//! What can be wrong between clients and servers that vote.
 
 use std::collections::VecDeque;
 
 use lock_proto::redis::{Command, Reply, Verb};
 use lock_proto::{Fault, LockId};
 
+use super::faults::Trouble;
 use super::servers::Flight;
 use super::{EPOCH, LATENESS, Rule, Setting, World};
-use crate::storage::HoldNumber;
-
-/// The fault that only some runs have.
-const PAUSES: usize = 0;
-/// Wall clocks are set, apart from those that leases are told by.
-const WALL_JUMPS: usize = 1;
 
 impl World<'_> {
     pub(super) fn breaks(&self, rule: Rule) -> bool {
@@ -22,34 +17,31 @@ impl World<'_> {
     /// Whether a server may forget.
     pub(super) fn forgets(&self) -> bool {
         match self.setting {
-            Setting::Forgetful => true,
-            Setting::Broken(rule) => {
-                matches!(rule, Rule::ServersApart | Rule::SpareServer | Rule::SpareGrant)
-            }
+            Setting::Forgetful | Setting::Agreed => true,
+            Setting::Broken(
+                Rule::ServersApart | Rule::SpareServer | Rule::SpareGrant | Rule::NoFastClock,
+            ) => true,
+            Setting::Broken(_) => false,
             Setting::Faithful | Setting::Wild => false,
         }
     }
 
+    /// Whether whoever asks after a hold was over has the greater ballot because its clock says so.
+    pub(super) fn are_clocks_to_order(&self) -> bool {
+        self.setting == Setting::Agreed || self.breaks(Rule::NoFastClock)
+    }
+
     /// A client's wall clock.
     pub(super) fn wall(&mut self, client: usize) -> u64 {
-        let jump = if self.swarm.has(WALL_JUMPS) { self.entropy.pick(3) as u64 } else { 0 };
-        EPOCH + self.now - LATENESS[client].min(self.now) + jump * 3_600_000_000
-    }
-
-    /// A client stands still, and goes on where it was.
-    pub(super) fn pause(&mut self, client: usize) {
-        if self.swarm.has(PAUSES) {
-            let lengths = [40_000, 300_000, 2_000_000, 10_000_000];
-            let length = lengths[self.entropy.pick(lengths.len())];
-            self.clients[client].paused_until = self.now + length;
-            let at = self.since_the_beginning();
-            self.trace.fault(at, || format!("client {client} stands still: {} ms", length / 1_000));
-            self.trace.saw("a client stood still");
+        if self.are_clocks_to_order() {
+            let fast = self.breaks(Rule::NoFastClock) && client == 0;
+            return EPOCH + self.now + if fast { 1_000_000_000 } else { 0 };
         }
-    }
-
-    pub(super) fn is_paused(&self, client: usize) -> bool {
-        self.now < self.clients[client].paused_until
+        if self.has(Trouble::StillClocks) {
+            return EPOCH;
+        }
+        let jump = if self.has(Trouble::WallJumps) { self.entropy.pick(3) as u64 } else { 0 };
+        EPOCH + self.now - LATENESS[client].min(self.now) + jump * 3_600_000_000
     }
 
     /// The clocks that stop while their machines sleep do so, now and then.
@@ -58,23 +50,6 @@ impl World<'_> {
             if self.breaks(Rule::SleeplessClock) && self.entropy.happens(64) {
                 self.clients[client].behind += self.now - before;
             }
-        }
-    }
-
-    /// Somebody writes to what its lock is for, without a look at whether it still has the lock; or
-    /// what was written arrives.
-    pub(super) fn write(&mut self, client: usize) {
-        let way = self.storage.on_the_way();
-        if way > 0 && self.entropy.pick(2) == 0 {
-            let chosen = self.entropy.pick(way);
-            return self.storage.arrive(chosen, self.trace);
-        }
-        let hub = &mut self.clients[client].hub;
-        let locks: Vec<LockId> = hub.locks().collect();
-        let holds = locks.into_iter().filter_map(|lock| hub.attachment(lock)?.hold);
-        let holds: Vec<HoldNumber> = holds.collect();
-        if !holds.is_empty() {
-            self.storage.send(holds[self.entropy.pick(holds.len())]);
         }
     }
 

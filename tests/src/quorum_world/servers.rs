@@ -20,7 +20,8 @@ pub(super) struct Server {
     pub(super) store: Store,
     pub(super) is_down: bool,
     rate: u64,
-    ahead: u64,
+    /// What its clock showed at the beginning, or would have, in microseconds since 1970.
+    pub(super) began_at: u64,
 }
 
 /// A request on its way.
@@ -37,13 +38,14 @@ impl Server {
     pub(super) fn new(number: usize) -> Self {
         let rate = [998, 1_000, 1_002, 1_001, 999][number % 5];
         let ahead = [0, 1_500_000, 40_000, 7, 900_000][number % 5];
-        let mut server = Self { store: Store::new(), is_down: false, rate, ahead };
+        let began_at = EPOCH + ahead;
+        let mut server = Self { store: Store::new(), is_down: false, rate, began_at };
         server.set_clock(0);
         server
     }
 
     pub(super) fn set_clock(&mut self, now: u64) {
-        self.store.set_clock(EPOCH + self.ahead + now * self.rate / 1_000);
+        self.store.set_clock(self.began_at + now * self.rate / 1_000);
     }
 
     /// For how many microseconds of everybody's time the lock is still that of `token`.
@@ -67,13 +69,20 @@ impl World<'_> {
     /// A server carries out the next request of a client's connection.
     pub(super) fn execute_next(&mut self, client: usize, server: usize) {
         let is_down = self.servers[server].is_down;
-        let Some(flight) = self.clients[client].links[server].sent.pop_front() else { return };
+        let link = &mut self.clients[client].links[server];
+        if self.now < link.requests_from {
+            return;
+        }
+        let Some(flight) = link.sent.pop_front() else { return };
         let answer = if let Some(answer) = self.made_up(&flight, is_down) {
             Ok(answer)
         } else if is_down {
             self.trace.event();
             Err(Fault::not_sent("the server is down"))
+        } else if let Some(fault) = self.unwilling() {
+            Err(fault)
         } else {
+            self.double(&flight);
             self.execute(&flight).map_err(Fault::refused)
         };
         self.trace

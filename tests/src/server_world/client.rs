@@ -1,12 +1,17 @@
 //! One client: its locks, its connection, its clock, and what it believes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use lock_proto::redis::{Command, Reply, ServerLock, Side, Token, Verb};
+use lock_proto::redis::{Command, FENCES, Reply, ServerLock, Side, Token, Verb};
 use lock_proto::{Event, Fault, Hub, Instant, LockId, LossReason, RequestId, Succession};
 
 use super::{Rule, Setting, World};
+use crate::limits::Limits;
 use crate::storage::HoldNumber;
+
+/// For so many microseconds a process keeps a lock to itself: 10 ms by the slowest of its clocks.
+const PASSES_WITHIN: u64 = 11_200;
 
 /// One incarnation of a client.
 #[derive(Debug)]
@@ -22,6 +27,9 @@ pub(super) struct Client {
     pub(super) answers: VecDeque<(LockId, RequestId, Result<Reply, Fault>)>,
     /// Whether this connection has drawn a fence before.
     pub(super) drawn: bool,
+    /// When the next request can arrive, and the next answer.
+    pub(super) requests_from: u64,
+    pub(super) answers_from: u64,
 }
 
 /// A request on its way.
@@ -55,6 +63,10 @@ pub(super) struct Belief {
     pub(super) renamed: Option<Token>,
     /// What it writes to, if it holds the lock alone.
     pub(super) hold: Option<HoldNumber>,
+    /// What was agreed about its end.
+    pub(super) limits: Limits,
+    /// When it came from the server, and how often it was passed on since.
+    pub(super) came: Option<(u64, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +96,8 @@ impl Belief {
             unsure: false,
             renamed: None,
             hold: None,
+            limits: Limits::default(),
+            came: None,
         }
     }
 
@@ -103,6 +117,8 @@ impl Client {
             sent: VecDeque::new(),
             answers: VecDeque::new(),
             drawn: false,
+            requests_from: 0,
+            answers_from: 0,
         }
     }
 
@@ -141,6 +157,17 @@ impl Client {
             .find(|lock| self.hub.attachment(*lock).is_some_and(|belief| belief.token == token))
     }
 
+    /// Looks at what was agreed about the ends of its holds.
+    pub(super) fn check_limits(&mut self, now: Instant) {
+        for lock in self.hub.locks().collect::<Vec<LockId>>() {
+            if let Some(belief) = self.hub.attachment(lock)
+                && let State::Held { .. } = belief.state
+            {
+                belief.limits.check(now);
+            }
+        }
+    }
+
     /// What those want that believe that they hold it; only until their deadline, if they look at it.
     pub(super) fn holders(&mut self, now: u64, by_deadline: bool) -> Vec<Side> {
         let local = self.local(now);
@@ -164,7 +191,9 @@ impl World<'_> {
         for lock in locks {
             while let Some(event) = self.clients[client].hub.poll_event(lock) {
                 self.trace.note(|| format!("    {lock:?} of {client}: [{event:?}]"));
-                self.trace.told(self.since_the_beginning(), client, lock, &event);
+                let (at, own) = (self.since_the_beginning(), &self.clients[client]);
+                let everybodys = |until| Duration::from_micros(own.everybodys(until));
+                self.trace.told(at, client, lock, &event, everybodys);
                 self.believe(client, lock, &event);
             }
             while let Some(request) = self.clients[client].hub.poll_request(lock) {
@@ -200,6 +229,7 @@ impl World<'_> {
         heir.over_before = heir.over_before.min(left.over_before);
         heir.since = heir.since.min(left.since);
         heir.stamp = left.stamp;
+        heir.came = left.came.map(|(at, passes)| (at, passes + 1));
         heir.asked_at = left.asked_at;
         heir.renamed = left.renamed;
         hub.attachment(before).expect("it is there").token = unused;
@@ -220,6 +250,8 @@ impl World<'_> {
         let Some(belief) = self.clients[client].hub.attachment(lock) else { return };
         let known = belief.clone();
         let (side, before) = (known.side, known.over_before);
+        let wild = self.setting == Setting::Wild;
+        let now = self.clients[client].local(self.now);
         let lasting = !forgets && self.setting != Setting::Wild;
         let before = if lasting { self.fence_to_exceed(side) } else { before };
         let until = match event {
@@ -238,11 +270,17 @@ impl World<'_> {
                 assert!(*fence > before, "fence: {fence} after {before}");
                 let until = until.expect("it has just said so");
                 belief.state = State::Held { until, fence: *fence };
+                belief.limits.begin(now);
+                let (came_at, passes) = *belief.came.get_or_insert((self.now, 0));
+                let kept = self.now - came_at;
+                let offered = wild || kept <= PASSES_WITHIN && passes < FENCES;
+                assert!(offered, "passing: {passes} times in {kept} us");
                 let number = || self.storage.begin(belief.since, *fence);
                 belief.hold = belief.is_alone().then(number);
                 self.trace.saw("a lock was acquired");
             }
             Event::Extended { valid_until: Some(_) } => {
+                belief.limits.prolong();
                 if let State::Held { until: known, .. } = &mut belief.state {
                     *known = until.expect("it has just said so");
                 }

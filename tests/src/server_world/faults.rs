@@ -7,9 +7,10 @@ use lock_proto::{Fault, LockId, LossReason};
 
 use super::client::{Client, Flight, State};
 use super::rules::Rule;
-use super::{CLIENTS, World};
+use super::{CLIENTS, Setting, World};
 use crate::redis_model::Snapshot;
 use crate::storage::HoldNumber;
+use crate::swarm::unwilling;
 use crate::trace::Happening;
 
 /// What may befall a run, if it is one of those that have it.
@@ -36,7 +37,18 @@ pub(super) enum Trouble {
     Strangers,
     /// The caller is told, unasked, that its lock is gone or may be free.
     Disturbances,
+    /// Between a client and the server nothing travels for a while, one way or both.
+    Partitions,
+    /// The server's clock goes back.
+    ClockSteps,
+    /// Locks are evicted, and the counter stays.
+    LostLocks,
 }
+
+/// How long a partition may last.
+const PARTITIONS: [u64; 3] = [300_000, 2_000_000, 10_000_000];
+/// By how much a clock may be set.
+const STEPS: [u64; 2] = [40_000, 2_000_000];
 
 impl World<'_> {
     pub(super) fn has(&self, trouble: Trouble) -> bool {
@@ -45,8 +57,8 @@ impl World<'_> {
 
     /// What nobody asked for.
     pub(super) fn disturb(&mut self, client: usize) {
-        match self.entropy.pick(10) {
-            0 if self.has(Trouble::Evictions) => {
+        match self.entropy.pick(12) {
+            0 if self.evicts() => {
                 self.store.delete(self.keys.fence());
                 let at = self.since_the_beginning();
                 self.trace.fault(at, || "the counter is evicted".into());
@@ -67,8 +79,61 @@ impl World<'_> {
             6 if self.forgets() => self.restart(),
             7 if self.has(Trouble::Pauses) => self.pause(client),
             8 => self.write(client),
+            10 if self.has(Trouble::Partitions) => self.part(client),
+            11 => self.break_server(),
             _ => self.disk = self.store.snapshot(),
         }
+    }
+
+    /// Whether the fencing counter is evicted now and then.
+    fn evicts(&self) -> bool {
+        self.has(Trouble::Evictions) || self.breaks(Rule::ClockGoesOn)
+    }
+
+    /// The server does not do what it should.
+    fn break_server(&mut self) {
+        // R23: a counter that was lost goes on from the clock.
+        let goes_back = !self.evicts() && !self.forgets();
+        if self.has(Trouble::LostLocks) && (self.forgets() || self.breaks(Rule::KeptLocks)) {
+            self.store.delete(self.keys.lock());
+            let at = self.since_the_beginning();
+            self.trace.saw("a lock was evicted");
+            self.trace.fault(at, || "the lock is evicted".into());
+        } else if self.setting == Setting::Wild || self.breaks(Rule::SteadyServer) {
+            self.set_clock(|clock, step| clock + step, "ahead");
+        } else if self.has(Trouble::ClockSteps) && goes_back || self.breaks(Rule::ClockGoesOn) {
+            self.set_clock(|clock, step| clock - step, "back");
+        }
+    }
+
+    fn set_clock(&mut self, set: impl FnOnce(u64, u64) -> u64, word: &str) {
+        let step = STEPS[self.entropy.pick(STEPS.len())];
+        self.ledger.settle(self.store.now_us());
+        self.epoch = set(self.epoch, step);
+        self.store.set_clock(self.epoch + self.now);
+        self.trace.saw("the server's clock was set");
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || format!("the server sets its clock {word}: {} ms", step / 1_000));
+    }
+
+    /// For a while nothing travels from a client to the server, back, or both: what was sent waits.
+    fn part(&mut self, client: usize) {
+        let until = self.now + PARTITIONS[self.entropy.pick(PARTITIONS.len())];
+        let (requests, answers) =
+            [(true, false), (false, true), (true, true)][self.entropy.pick(3)];
+        let cut_off = &mut self.clients[client];
+        cut_off.requests_from = if requests { until } else { cut_off.requests_from };
+        cut_off.answers_from = if answers { until } else { cut_off.answers_from };
+        self.trace.saw("a partition");
+        let at = self.since_the_beginning();
+        self.trace.fault(at, || {
+            let way = match (requests, answers) {
+                (true, true) => "nothing travels between the server and",
+                (true, false) => "no requests travel from",
+                (false, _) => "no answers travel back to",
+            };
+            format!("{way} client {client}: {} ms", (until - self.now) / 1_000)
+        });
     }
 
     /// A client stands still, and goes on where it was.
@@ -118,11 +183,7 @@ impl World<'_> {
             return None;
         }
         self.trace.saw("the server was unwilling");
-        Some(if self.entropy.pick(2) == 0 {
-            Fault::refused("READONLY You can't write against a read only replica.")
-        } else {
-            Fault::not_sent("NOSCRIPT No matching script.")
-        })
+        Some(unwilling(&mut self.entropy))
     }
 
     /// A request is to arrive once more.

@@ -17,6 +17,7 @@ impl World<'_> {
         self.trace.note(|| "the end begins".into());
         for client in &mut self.clients {
             client.paused_until = 0;
+            (client.requests_from, client.answers_from) = (0, 0);
         }
         for _ in 0..ROUNDS {
             if self.clients.iter().all(|client| client.hub.locks().next().is_none()) {
@@ -72,7 +73,7 @@ impl World<'_> {
 
     fn nothing_is_left(&mut self) {
         self.now += AFTERWARDS;
-        self.store.set_clock(super::EPOCH + self.now);
+        self.store.set_clock(self.epoch + self.now);
         let left: Vec<_> = self.store.dump().into_iter().map(|(key, ..)| key).collect();
         let fence = self.keys.fence();
         assert!(left.iter().all(|key| **key == *fence), "leak: {left:?} is left behind");

@@ -40,6 +40,15 @@ impl Ledger {
         self.abandoned.insert(token.into());
     }
 
+    /// The server's clock goes back from `now`, in microseconds: what is over stays so.
+    pub(super) fn settle(&mut self, now: i64) {
+        let now = now / 1_000;
+        self.refused.retain(|_, until| now < *until);
+        for waiter in &mut self.waiting {
+            waiter.faltered |= waiter.alive_until <= now;
+        }
+    }
+
     /// Records what a request did; `let_in` are those who were told of a grant, and `before` had
     /// the lock.
     pub(super) fn record(

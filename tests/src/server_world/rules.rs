@@ -47,6 +47,14 @@ pub enum Rule {
     Fallback,
     /// R22: the first number of a connection is minted by script.
     MintedPerConnection,
+    /// R23: the server's clock does not go back where a counter is lost.
+    ClockGoesOn,
+    /// The server's clock does not go ahead.
+    SteadyServer,
+    /// Locks are not evicted.
+    KeptLocks,
+    /// What was agreed about the end of a hold is kept.
+    KeptLimits,
     /// What is written with an older token is refused.
     FencedStorage,
 }

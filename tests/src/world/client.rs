@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lock_proto::file::{Command, File, FileLock, Reply};
-use lock_proto::{Demand, Event, LockId, LossReason, Request, RequestId, memory};
+use lock_proto::{Demand, Event, Instant, LockId, LossReason, Request, RequestId, memory};
 
 use super::{Flight, World, name};
 use crate::check::{Checkable as _, Stage};
@@ -61,7 +61,8 @@ impl World<'_> {
         let opener = Opener { process: self.processes[slot].number, lock };
         while let Some(event) = self.processes[slot].hub.poll_event(lock) {
             self.trace.note(|| format!("    {opener:?} [{event:?}]"));
-            self.trace.told(self.since_the_beginning(), opener.process as usize, lock, &event);
+            let (at, client) = (self.since_the_beginning(), opener.process as usize);
+            self.trace.told(at, client, lock, &event, |until| until.since(Instant::ZERO));
             self.hear(slot, opener, &event);
         }
         while let Some(request) = self.processes[slot].hub.poll_request(lock) {

@@ -77,6 +77,20 @@ pub(super) const BUGS: &[Bug] = &[
         simulation: |entropy, trace| broken(Rule::SpareGrant, entropy, trace),
     },
     Bug {
+        name: "redlock-fast-clock",
+        machine: "redlock-forgetful",
+        violates: "ballots",
+        source: "table B (f): ballots are left to clocks, and one is fast",
+        simulation: |entropy, trace| broken(Rule::NoFastClock, entropy, trace),
+    },
+    Bug {
+        name: "redlock-endless-renewals",
+        machine: "redlock",
+        violates: "limit",
+        source: "Redisson's watchdog: what is held is renewed for ever",
+        simulation: |entropy, trace| broken(Rule::KeptLimits, entropy, trace),
+    },
+    Bug {
         name: "redlock-forgetful-cancel",
         machine: "redlock",
         violates: "cleanness",

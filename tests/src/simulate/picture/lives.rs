@@ -41,7 +41,7 @@ pub(super) fn lives(moments: &[Moment]) -> (Vec<Life>, Vec<(Place, String)>) {
                 current.insert((*client, *lock), lives.len());
                 lives.push(Life::new(*client, name, *side, at));
             }
-            Happening::Told { client, lock, event } => {
+            Happening::Told { client, lock, event, .. } => {
                 if let Some(life) = current.get(&(*client, *lock)) {
                     lives[*life].hear(at, event);
                 }
