@@ -329,9 +329,7 @@ impl Queue {
 
     /// The readers that waited out a writer go first; then, when all have left, a writer.
     fn next_reader_or_writer(&mut self) -> Option<usize> {
-        let readers_wait = self.waiters.len() > self.exclusive_waiters;
-        let readers_turn = self.exclusive_waiters == 0 || self.readers_due > 0;
-        if readers_wait && readers_turn {
+        if self.exclusive_waiters == 0 || self.readers_due > 0 {
             self.readers_due = self.readers_due.saturating_sub(1);
             return self.waiters.iter().position(|waiter| waiter.demand == Demand::Shared);
         }
@@ -404,7 +402,8 @@ impl Queue {
         });
         LockInfo {
             name: Some(key.name.as_str().into()),
-            locked: self.used > 0,
+            // A queue that nobody holds is forgotten.
+            locked: true,
             holders: holders.collect(),
             waiters: Some(self.waiters.len()),
         }
