@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod redis_floor;
 pub mod redis_peers;
 pub mod semaphores;
+pub mod threads;
 
 /// Our locks as they come.
 pub const TOKIO: &str = "lock-tokio";
@@ -26,6 +27,12 @@ pub const DEAD: &str = "lock-tokio, one dead";
 pub const SLOW: &str = "lock-tokio, one slow";
 
 pub const FLOOR: &str = "floor";
+/// The system calls of a file lock that survives the deletion of its file and mints fences.
+pub const SAFE_FLOOR: &str = "floor, as safe";
+/// The floor of a lock on Redis, on the runtime of async-std.
+pub const ASYNC_STD_FLOOR: &str = "floor, async-std";
+/// Threads that hand something on, and ask nobody.
+pub const THREADS_FLOOR: &str = "floor, threads";
 /// The floor, where its waiters ask again every 10 ms.
 pub const POLLING: &str = "floor, polling";
 pub const RSLOCK: &str = "rslock";

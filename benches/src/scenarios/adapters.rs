@@ -8,7 +8,9 @@ use lock_tokio::{Lock, LockProvider as _};
 
 use crate::bench::Bench;
 use crate::round::Scenario;
-use crate::subjects::{ASYNC_STD, BLOCKING, TOKIO, ours};
+use crate::subjects::redis_floor::RedisFloor;
+use crate::subjects::threads::Baton;
+use crate::subjects::{ASYNC_STD, ASYNC_STD_FLOOR, BLOCKING, FLOOR, THREADS_FLOOR, TOKIO, ours};
 use crate::workload::{Executor, alone, alone_blocking, side_by_side, side_by_side_blocking};
 
 /// One task or thread.
@@ -16,6 +18,10 @@ pub fn one(bench: &Bench) -> Scenario<'_> {
     let three = Adapters::start(bench, 1, false);
     let pace = bench.alone(60, 20);
     let Adapters { server, tokio, async_std, blocking } = three;
+    let urls = [server.url()];
+    let floor = Arc::new(bench.block_on(RedisFloor::new(&urls, "floor")));
+    let floor_async_std = async_std::task::block_on(RedisFloor::new(&urls, "floor, async-std"));
+    let floor_async_std = Arc::new(floor_async_std);
     let about = "one Redis server, one task or thread: the adapters beside each other";
     Scenario::new("adapters-uncontended", about, bench.pick(41, 21))
         .with(TOKIO, move || {
@@ -24,6 +30,8 @@ pub fn one(bench: &Bench) -> Scenario<'_> {
         })
         .with(ASYNC_STD, move || alone(Executor::AsyncStd, &async_std[0], pace))
         .with(BLOCKING, move || alone_blocking(&*blocking[0], pace))
+        .with(FLOOR, move || alone(bench.tokio(), &floor, pace))
+        .with(ASYNC_STD_FLOOR, move || alone(Executor::AsyncStd, &floor_async_std, pace))
 }
 
 /// Sixty-four tasks or threads, a key for each.
@@ -37,7 +45,11 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
 pub fn one_key(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 tasks or threads of one process, one key";
     let scenario = Scenario::new("adapters-one-key", about, bench.pick(25, 11));
+    let baton = Arc::new(Baton::default());
+    let threads: Vec<_> = (0..8).map(|_| Arc::clone(&baton)).collect();
+    let span = bench.span(200, 70);
     together(bench, scenario, Adapters::start(bench, 8, true))
+        .with(THREADS_FLOOR, move || side_by_side_blocking(&threads, span))
 }
 
 fn together<'b>(bench: &'b Bench, scenario: Scenario<'b>, three: Adapters) -> Scenario<'b> {

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use crate::bench::Bench;
 use crate::metric::Metric::{MostToLeastServed, Overlaps, UtilisationPercent, WaitP99Ms};
 use crate::round::{Sample, Scenario};
-use crate::subjects::files::{DistributedFile, Flock, Fs4, StdFile};
-use crate::subjects::{DISTRIBUTED_LOCK, FLOOR, TOKIO};
+use crate::subjects::files::{DistributedFile, Flock, Fs4, SafeFlock, StdFile};
+use crate::subjects::{DISTRIBUTED_LOCK, FLOOR, SAFE_FLOOR, TOKIO};
 use crate::turns::{self, Turn};
 use crate::workload::{Alone, Crowd, alone, crowd, crowd_blocking};
 
@@ -21,6 +21,7 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let directory = TempDir::new().expect("the temporary directory is there");
     let path = |name: &str| directory.path().join(name);
     let floor = Arc::new(Flock::new(&path("flock")));
+    let safe = Arc::new(SafeFlock(Flock::new(&path("safe"))));
     let ours = FileLockProvider::new(path("ours")).expect("the directory is ours");
     let ours = Arc::new(ours.create_lock("orders"));
     let standard = Arc::new(StdFile(path("std")));
@@ -35,6 +36,7 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
             alone(executor, &floor, pace)
         })
         .with(TOKIO, move || alone(executor, &ours, pace))
+        .with(SAFE_FLOOR, move || alone(executor, &safe, pace))
         .with("std::fs", move || alone(executor, &standard, pace))
         .with("fs4", move || alone(executor, &fs4, pace))
         .with(DISTRIBUTED_LOCK, move || alone(executor, &distributed, pace))

@@ -81,9 +81,14 @@ pub struct Orders {
 pub fn hold(orders: &Orders) -> Result<(), Box<dyn Error>> {
     let runtime = runtime();
     let provider = Arc::new(runtime.block_on(ours::redis(slice::from_ref(&orders.url), true)));
-    // The first acquisition brings up what all others share.
-    runtime
-        .block_on(async { provider.create_lock("first").acquire(None).await?.release().await })?;
+    // So many at once bring up what all others share, down to the buffers of the tasks.
+    let first = (0..TASKS).map(|task| {
+        let lock = provider.create_lock(&format!("first {task}"));
+        runtime.spawn(async move { lock.acquire(None).await?.release().await })
+    });
+    for task in first.collect::<Vec<_>>() {
+        runtime.block_on(task)??;
+    }
     State::now()?.tell(1)?;
     let options = AcquireOptions::new().with_ttl(LEASE).with_renewal(Renewal::Every(CADENCE));
     let tasks: Vec<_> = (0..TASKS)

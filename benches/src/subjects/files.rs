@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use distributed_lock_core::{DistributedLock as _, LockHandle as _, LockProvider as _};
 use distributed_lock_file::{FileDistributedLock, FileLockHandle, FileLockProvider};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags, flock, open, statx};
+use rustix::io::{pread, pwrite};
 
 use crate::workload::{BlockingLockable, Lockable};
 
@@ -51,6 +52,31 @@ impl BlockingLockable for Flock {
 
     fn release(&self, held: OwnedFd) {
         drop(held);
+    }
+}
+
+/// The system calls without which a lock could be had on a file that somebody deleted, would mint no
+/// fence, or would stay locked while a child of the process starts.
+pub struct SafeFlock(pub Flock);
+
+impl Lockable for SafeFlock {
+    type Held = OwnedFd;
+
+    async fn acquire(&self) -> OwnedFd {
+        let file = self.0.open();
+        let ino = StatxFlags::TYPE | StatxFlags::INO;
+        let opened = statx(&file, "", AtFlags::EMPTY_PATH, ino).expect("it is open");
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else has it");
+        let named = statx(CWD, &self.0.0, AtFlags::SYMLINK_NOFOLLOW, ino).expect("it is there");
+        assert_eq!(opened.stx_ino, named.stx_ino);
+        let mut record = [0; 128];
+        pread(&file, &mut record, 0).expect("it is readable");
+        pwrite(&file, &record, 0).expect("it is writable");
+        file
+    }
+
+    async fn release(&self, held: OwnedFd) {
+        flock(&held, FlockOperation::Unlock).expect("it is locked");
     }
 }
 
