@@ -33,6 +33,7 @@ proven! {
     locks_on_faithful_servers_exclude_and_are_served_and_leave_nothing: "redlock", 3_000;
     what_is_promised_of_a_server_that_forgets_holds: "redlock-forgetful", 3_000;
     locks_on_sessions_exclude_and_are_served_and_leave_nothing: "postgres", 12_000;
+    locks_behind_a_pooler_exclude_and_are_served_and_leave_nothing: "postgres-pooled", 4_000;
 }
 
 #[test]

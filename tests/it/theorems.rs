@@ -1,6 +1,7 @@
 //! What is promised of exclusion and fences, and what is not: each in both directions.
 
 use lock_tests::entropy::Entropy;
+use lock_tests::postgres_world::{self, Pooling};
 use lock_tests::quorum_world::{self, Rule as Vote};
 use lock_tests::redis_model::Omission;
 use lock_tests::seeds::{Simulation, schedule, seeds_until, violation};
@@ -36,6 +37,10 @@ fn servers(setting: quorum_world::Setting, entropy: Entropy, trace: &mut Trace) 
 
 fn votes_without(rule: Vote, entropy: Entropy, trace: &mut Trace) {
     quorum_world::run(quorum_world::Setting::Broken(rule), entropy, trace);
+}
+
+fn pooled(pooling: Pooling, entropy: Entropy, trace: &mut Trace) {
+    postgres_world::run_pooled(pooling, entropy, trace);
 }
 
 #[test]
@@ -148,4 +153,18 @@ fn waiters_are_served_in_the_order_in_which_they_came_or_it_is_found_out() {
         |bytes, trace| without(Rule::Script(Omission::LookedForWaiters), bytes, trace),
     ];
     omissions.into_iter().for_each(|omission| fails(4_000, "order", omission));
+}
+
+#[test]
+fn behind_a_pooler_by_transactions_transactions_exclude_and_sessions_do_not() {
+    let states = ["a connection was bound to another session", "whoever waits for ever is served"];
+    holds(4_000, |bytes, trace| pooled(Pooling::Sound, bytes, trace), &states);
+    fails(100, "exclusion", |bytes, trace| pooled(Pooling::SessionLocks, bytes, trace));
+}
+
+#[test]
+fn a_session_that_is_passed_on_has_nothing_of_its_last_client_if_it_is_reset() {
+    let sound: Simulation = |bytes, trace| pooled(Pooling::Sound, bytes, trace);
+    holds(4_000, sound, &["a session outlived its client"]);
+    fails(100, "leak", |bytes, trace| pooled(Pooling::NoReset, bytes, trace));
 }

@@ -298,6 +298,12 @@ impl Server {
         self.sessions.get(&id).map_or(0, Session::level)
     }
 
+    /// Whether a session is in a transaction, also in one that has failed.
+    #[must_use]
+    pub fn is_in_transaction(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|it| it.transaction != Transaction::None)
+    }
+
     /// How often a session has taken a lock.
     #[must_use]
     pub fn count(&self, id: SessionId, lock: (AdvisoryKey, Mode)) -> u32 {

@@ -75,6 +75,7 @@ table! {
     "world_file_harsh": worlds::file_harsh;
     "world_memory": worlds::memory;
     "world_postgres": worlds::postgres;
+    "world_postgres_pooled": worlds::postgres_pooled;
     "world_redis": worlds::redis;
     "world_redis_forgetful": worlds::redis_forgetful;
     "world_redlock": worlds::redlock;

@@ -10,7 +10,6 @@
 //! | a hash of names that collides | the 64 bits are those of the sibling for .NET; a collision makes wait |
 //! | a part of several locks that stays behind | there is no lock of several names |
 //! | barriers and latches | there are none |
-//! | sessions that a pooler binds anew | the README says that they exclude nobody; `dlock doctor` finds it |
 //! | late grants that are dropped | a token that was given up is refused: `redis-no-refusal` |
 //! | blocking in a drop, tasks that outlive a call | they are of adapters, and have tests there |
 
@@ -20,7 +19,7 @@ mod redlock;
 use std::sync::LazyLock;
 
 use crate::entropy::Entropy;
-use crate::postgres_world::{self, Flaw};
+use crate::postgres_world::{self, Flaw, Pooling};
 use crate::seeds::Simulation;
 use crate::service::disk::Lie;
 use crate::trace::Trace;
@@ -158,6 +157,24 @@ const BUGS: &[Bug] = &[
         violates: "loss",
         source: "distributed-lock P6: a killed backend is never told of",
         simulation: |entropy, trace| postgres_world::run(Flaw::TellsNoLoss, entropy, trace),
+    },
+    Bug {
+        name: "postgres-session-locks-pooled",
+        machine: "postgres-pooled",
+        violates: "exclusion",
+        source: "authentik #23876: locks of sessions that change hands between transactions",
+        simulation: |entropy, trace| {
+            postgres_world::run_pooled(Pooling::SessionLocks, entropy, trace);
+        },
+    },
+    Bug {
+        name: "postgres-no-reset",
+        machine: "postgres-pooled",
+        violates: "leak",
+        source: "a pooler passes sessions on with what is held there",
+        simulation: |entropy, trace| {
+            postgres_world::run_pooled(Pooling::NoReset, entropy, trace);
+        },
     },
 ];
 

@@ -17,6 +17,7 @@ worlds! {
     file_harsh: "file-harsh";
     memory: "memory";
     postgres: "postgres";
+    postgres_pooled: "postgres-pooled";
     redis: "redis";
     redis_forgetful: "redis-forgetful";
     redlock: "redlock";

@@ -17,8 +17,12 @@ pub(super) type WireId = u64;
 /// A connection and the backend at its end.
 #[derive(Debug)]
 pub(super) struct Wire {
-    /// `None` when the backend has ended.
+    /// `None` when the backend has ended, or while a pooler has given it none.
     pub(super) backend: Option<Backend>,
+    /// The one before.
+    pub(super) last: Option<Backend>,
+    /// Whether nobody will ever answer.
+    pub(super) over: bool,
     /// `None` when nobody is at the other end.
     pub(super) owner: Option<(usize, SessionId)>,
     pub(super) sent: VecDeque<Job>,
@@ -63,6 +67,8 @@ pub(super) enum Running {
         left: VecDeque<u32>,
         back: usize,
     },
+    /// It did not get its lock, and its transaction is still open.
+    RollsBack,
     /// It has done what it does, and has not said so.
     Ends(Reply),
 }
@@ -78,9 +84,11 @@ pub(super) struct CancelFlight {
 }
 
 impl Wire {
-    pub(super) fn new(backend: Backend, owner: (usize, SessionId)) -> Self {
+    pub(super) fn new(backend: Option<Backend>, owner: (usize, SessionId)) -> Self {
         Self {
-            backend: Some(backend),
+            backend,
+            last: None,
+            over: false,
             owner: Some(owner),
             sent: VecDeque::new(),
             running: None,
@@ -93,11 +101,16 @@ impl Wire {
 impl World<'_> {
     /// Whether the backend of a connection can go on.
     pub(super) fn can_run(&self, wire: &Wire) -> bool {
-        let Some(backend) = wire.backend else { return false };
+        let Some(backend) = wire.backend else { return self.can_bind(wire) };
         match wire.running {
             None => !wire.sent.is_empty(),
             Some(Running::Waits { .. }) => self.server.woken().any(|woken| woken == backend),
-            Some(Running::Takes { .. } | Running::GivesBack { .. } | Running::Ends(_)) => true,
+            Some(
+                Running::Takes { .. }
+                | Running::GivesBack { .. }
+                | Running::RollsBack
+                | Running::Ends(_),
+            ) => true,
         }
     }
 
@@ -107,7 +120,7 @@ impl World<'_> {
         self.now += 1;
         self.trace.event();
         let Some(wire) = self.wires.get_mut(&id) else { return };
-        let Some(backend) = wire.backend else { return };
+        let Some(backend) = wire.backend else { return self.bind(id) };
         match wire.running.take() {
             None => {
                 let Some(job) = wire.sent.pop_front() else { return };
@@ -117,6 +130,10 @@ impl World<'_> {
             Some(Running::Waits { fenced, due }) => self.wake_up(id, backend, fenced, due),
             Some(running @ Running::Takes { .. }) => self.go_on_taking(id, backend, running),
             Some(running @ Running::GivesBack { .. }) => self.go_on_giving(id, backend, running),
+            Some(Running::RollsBack) => {
+                self.order(backend, Statement::Rollback);
+                self.reply(id, Ok(Reply::Busy));
+            }
             Some(Running::Ends(reply)) => self.reply(id, Ok(reply)),
         }
     }
@@ -146,17 +163,30 @@ impl World<'_> {
         verb: Verb,
     ) {
         let fenced = self.fenced && mode == Mode::Exclusive;
-        let scope = Scope::Session;
+        let scope = self.scope;
+        if scope == Scope::Transaction {
+            if verb == Verb::Unlock {
+                self.order(backend, Statement::Rollback);
+                return self.end(id, Reply::Unlocked(true));
+            }
+            self.order(backend, Statement::Begin);
+        }
         match verb {
             Verb::Try => {
                 let taken = self.tell(backend, Statement::TryLock { key, mode, scope });
+                if !taken && scope == Scope::Transaction {
+                    let wire = self.wires.get_mut(&id).expect("it is there");
+                    wire.running = Some(Running::RollsBack);
+                    return;
+                }
                 let reply = if taken { self.granted(fenced) } else { Reply::Busy };
                 self.end(id, reply);
             }
             Verb::Wait { limit } => {
                 let holds = self.server.rows().into_iter();
                 let holds = holds.filter(|row| row.session == backend && row.granted).count();
-                assert!(holds == 0, "waiting: on a session that holds {holds} locks");
+                let alone = holds == 0 || self.is_unsound();
+                assert!(alone, "waiting: on a session that holds {holds} locks");
                 let now = self.instant();
                 let statement = Statement::Lock { key, mode, scope, limit };
                 if self.server.ask(backend, &statement, now).is_some() {
@@ -311,7 +341,7 @@ impl World<'_> {
         let running = self.wires.get(&id).and_then(|wire| wire.running.as_ref());
         running.is_some_and(|running| match running {
             Running::Waits { .. } => false,
-            Running::Takes { .. } | Running::GivesBack { .. } => true,
+            Running::Takes { .. } | Running::GivesBack { .. } | Running::RollsBack => true,
             Running::Ends(reply) => !matches!(reply, Reply::Granted { .. }),
         })
     }
@@ -336,7 +366,15 @@ impl World<'_> {
             Some(Running::Takes { .. } | Running::GivesBack { .. }) => {
                 self.order(backend, Statement::Rollback);
             }
+            // Between two statements there is nothing to cancel.
+            running @ Some(Running::RollsBack) => {
+                wire.running = running;
+                return false;
+            }
             Some(Running::Ends(_)) => {
+                if self.scope == Scope::Transaction {
+                    self.order(backend, Statement::Rollback);
+                }
                 self.trace.saw("a cancel met a statement that had done its work");
             }
         }
@@ -351,6 +389,7 @@ impl World<'_> {
         if let Some(backend) = wire.backend.take() {
             self.server.disconnect(backend);
         }
+        wire.over = true;
         wire.sent.clear();
         wire.running = None;
         if wire.owner.is_none() {
@@ -404,5 +443,6 @@ impl World<'_> {
         if wire.owner.is_some() {
             wire.said.push_back(Said::Answer(outcome));
         }
+        self.unbind(id);
     }
 }

@@ -49,7 +49,11 @@ impl World<'_> {
                 let CancelFlight { wire, .. } = self.cancels.remove(flight);
                 self.cancelled(wire, Ok(Reply::Done));
             }
-            Move::Vanish(wire) => self.end_backend(wire),
+            Move::Vanish(wire) => {
+                if !self.outlives_its_client(wire) {
+                    self.end_backend(wire);
+                }
+            }
         }
         true
     }
@@ -62,7 +66,7 @@ impl World<'_> {
                 if wire.is_none() || line.has_orders() || line.is_over() {
                     moves.push(Move::Serve(number, *session));
                 }
-                if wire.is_some_and(|wire| !wire.said.is_empty() || wire.backend.is_none()) {
+                if wire.is_some_and(|wire| !wire.said.is_empty() || wire.over) {
                     moves.push(Move::Hear(number, *session));
                 }
             }
@@ -86,13 +90,15 @@ impl World<'_> {
         let office = &mut self.clients[client].office;
         let Some(line) = office.lines.get_mut(&session) else { return };
         let Some(wire) = line.wire else {
-            if !self.up {
+            // A pooler answers for a server that does not.
+            if !self.up && self.pooler.is_none() {
                 return self.end_line(client, session, &Fault::not_sent("nobody is there"));
             }
             let wire = self.next_wire;
             self.next_wire += 1;
             line.wire = Some(wire);
-            self.wires.insert(wire, Wire::new(self.server.connect(), (client, session)));
+            let backend = self.pooler.is_none().then(|| self.server.connect());
+            self.wires.insert(wire, Wire::new(backend, (client, session)));
             return self.trace.note(|| format!("client {client} connects as wire {wire}"));
         };
         let now = self.instant();
@@ -102,7 +108,7 @@ impl World<'_> {
                     let line = self.clients[client].office.lines.get_mut(&session);
                     line.expect("it is served").asked.push_back(asker);
                     let wire = self.wires.get_mut(&wire).expect("its client is there");
-                    if wire.backend.is_some() {
+                    if !wire.over {
                         wire.sent.push_back(job);
                     }
                 }

@@ -128,4 +128,26 @@ const MACHINES: &[Machine] = &[
             "whoever waits for ever is served",
         ],
     },
+    Machine {
+        name: "postgres-pooled",
+        about: "the same through a pooler, by transaction or by connection",
+        simulation: |entropy, trace| {
+            postgres_world::run_pooled(postgres_world::Pooling::Sound, entropy, trace);
+        },
+        rare_states: &[
+            "a backend was killed",
+            "a client crashed",
+            "a client left in the middle of its transaction",
+            "a connection was bound to another session",
+            "a grant met a cancel",
+            "a grant met a time-out",
+            "a lock was lost",
+            "a lock was passed on within its process",
+            "a session outlived its client",
+            "a session that nobody had was killed",
+            "readers share",
+            "the server stopped",
+            "whoever waits for ever is served",
+        ],
+    },
 ];
