@@ -316,6 +316,52 @@ async fn locks_of_a_cluster_outlive_one_of_its_masters() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_held_across_the_move_of_its_slot() {
+    let cluster = Cluster::start();
+    let url = format!("redis+cluster://{}", cluster.nodes()[0].address());
+    let provider = RedisLockProvider::new(&url).await.unwrap();
+    let other = RedisLockProvider::new(&url).await.unwrap();
+    let held = provider.create_lock("a").acquire(LONG).await.unwrap();
+    let waiter = other.create_lock("a");
+    let waiting = tokio::spawn(async move { waiter.acquire(LONG).await });
+    let (slot, from) = (cluster.slot_of("a"), cluster.master_of("a"));
+    eventually("a waiter", || waiters(&cluster.nodes()[from], "a").filter(|n| *n == 1));
+    let open = cluster.begin_move(slot, from, (from + 1) % 3).unwrap();
+    for key in open.keys().unwrap() {
+        let tried = other.create_lock("a").try_acquire().await;
+        assert!(matches!(tried, Ok(None) | Err(LockError::Connection(_))), "{tried:?}");
+        open.move_key(&key).unwrap();
+    }
+    open.end().unwrap();
+    assert!(held.is_valid());
+    let fence = held.fence();
+    held.release().await.unwrap();
+    let next = waiting.await.unwrap().unwrap();
+    assert!(next.fence() > fence);
+    next.release().await.unwrap();
+}
+
+/// What a client does for one question may be carried out in part: the lock was taken where the
+/// slot was to be, its fence refused, and the lock left there for the whole of its lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_a_try_while_the_slot_is_moved() {
+    let cluster = Cluster::start();
+    let url = format!("redis+cluster://{}", cluster.nodes()[0].address());
+    let provider = RedisLockProvider::new(&url).await.unwrap();
+    let lock = provider.create_lock("a");
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+    let (slot, from) = (cluster.slot_of("a"), cluster.master_of("a"));
+    let to = (from + 1) % 3;
+    let open = cluster.begin_move(slot, from, to).unwrap();
+    let tried = lock.try_acquire().await;
+    assert!(matches!(tried, Err(LockError::Connection(_))), "{tried:?}");
+    open.end().unwrap();
+    let keys = cluster.nodes()[to].command(&["EXISTS", "a"]).unwrap();
+    assert_eq!(keys, redis::Value::Int(0));
+    lock.acquire(LONG).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_that_sentinels_name_is_found_again() {
     let sentinels = Sentinels::start();
     let provider = RedisLockProvider::new(&sentinels.url()).await.unwrap();

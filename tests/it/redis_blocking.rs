@@ -363,6 +363,27 @@ fn locks_follow_their_slot_when_a_master_is_silent() {
 }
 
 #[test]
+fn a_lock_is_held_across_the_move_of_its_slot() {
+    let cluster = Cluster::start();
+    let lock = provider(&cluster_url(&cluster)).create_lock("a");
+    let held = lock.acquire(Some(PATIENCE)).unwrap();
+    let (slot, from) = (cluster.slot_of("a"), cluster.master_of("a"));
+    let open = cluster.begin_move(slot, from, (from + 1) % 3).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| lock.acquire(Some(PATIENCE)).unwrap().fence());
+        for key in open.keys().unwrap() {
+            open.move_key(&key).unwrap();
+        }
+        check_no_lock(&lock, 100);
+        open.end().unwrap();
+        assert!(held.is_valid());
+        let fence = held.fence();
+        held.release().unwrap();
+        assert!(waiting.join().unwrap() > fence);
+    });
+}
+
+#[test]
 fn locks_follow_the_master_that_sentinels_watch() {
     let sentinels = Sentinels::start();
     let lock = provider(&sentinels.url()).create_lock("a");

@@ -12,6 +12,7 @@ mod options;
 mod proxy;
 mod sentinel;
 mod server;
+mod slot_move;
 mod tls;
 
 use std::thread;
@@ -20,9 +21,10 @@ use std::time::{Duration, Instant};
 pub use client::Client;
 pub use cluster::Cluster;
 pub use options::ServerOptions;
-pub use proxy::{Mode, Proxy};
+pub use proxy::{ELSEWHERE, Mode, Proxy};
 pub use sentinel::Sentinels;
 pub use server::Server;
+pub use slot_move::SlotMove;
 pub use tls::Certificates;
 
 /// How long [`eventually`] waits: far longer than anything takes that works.

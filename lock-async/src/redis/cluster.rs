@@ -12,11 +12,6 @@ use redis::{Client, Pipeline, ProtocolVersion, RedisResult, TlsCertificates, aio
 
 use super::errand::Request;
 
-/// How often the client looks for the right node before it gives up.
-const RETRIES: u32 = 5;
-/// The rests between, in milliseconds: in all less than a second and a half.
-const RESTS_MS: (u64, u64) = (10, 500);
-
 /// A client of the cluster to which `nodes` belong.
 pub(super) fn client(
     nodes: &[Client],
@@ -28,9 +23,8 @@ pub(super) fn client(
     let mut builder = ClusterClientBuilder::new(infos)
         .use_protocol(ProtocolVersion::RESP3)
         .tcp_settings(TcpSettings::default().set_nodelay(true))
-        .retries(RETRIES)
-        .min_retry_wait(RESTS_MS.0)
-        .max_retry_wait(RESTS_MS.1)
+        // The answer to a second try says nothing of the first, which may be carried out yet (R5).
+        .retries(0)
         .connection_timeout(connect_timeout)
         // A node that is silent for half of what is allowed leaves time to find its successor.
         .response_timeout(response_timeout / 2)

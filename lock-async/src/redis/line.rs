@@ -227,10 +227,21 @@ impl Line {
                     }
                 }
             }
+            (Purpose::Parcels(parcels), Err(error)) if self.is_cluster() => {
+                for (parcel, _) in parcels {
+                    if let Some(parcel) = parcel.refused_by_node(error.clone()) {
+                        server.send(parcel);
+                    }
+                }
+            }
             (purpose, Err(error)) => purpose.fail(&fault_of(error)),
             (Purpose::Subscription, Ok(_)) => {}
         }
         server.notice_end();
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(self.connection, Connection::Cluster(_))
     }
 
     /// Whether nothing good will come over this connection any more: it broke, or leads to a

@@ -11,7 +11,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 pub fn fault_of(error: RedisError) -> Fault {
     let kind = error.kind();
     let fault = if let ErrorKind::Server(kind) = kind {
-        of_server(kind, error.code())
+        of_server(kind, &error)
     } else if kind == ErrorKind::Extension {
         of_code(error.code())
     } else if kind == ErrorKind::AuthenticationFailed {
@@ -49,18 +49,26 @@ const UNFIT: [ServerErrorKind; 5] = [
     ServerErrorKind::ReadOnly,
 ];
 
-fn of_server(kind: ServerErrorKind, code: Option<&str>) -> Fault {
+/// What a script is told that has deleted a key while its slot is moved, and then looks for it: what
+/// it did before stands.
+const STRAYED: &str = "attempted to access a non local key";
+
+fn of_server(kind: ServerErrorKind, error: &RedisError) -> Fault {
     if UNFIT.contains(&kind) {
         unfit()
-    } else if matches!(kind, ServerErrorKind::Moved | ServerErrorKind::Ask) {
+    } else if kind == ServerErrorKind::Ask {
+        Fault::not_sent("the key is being moved to another node of the Redis Cluster")
+    } else if kind == ServerErrorKind::Moved {
         Fault::not_sent(
             "the key lives on another node: if the servers are a cluster, name them as \
              redis+cluster://",
         )
     } else if kind == ServerErrorKind::NoPerm {
         Fault::refused("the Redis user may not do this: see ACL SETUSER of the server")
+    } else if error.detail().is_some_and(|detail| detail.contains(STRAYED)) {
+        Fault::unknown("the key was moved to another node of the Redis Cluster in between")
     } else {
-        of_code(code)
+        of_code(error.code())
     }
 }
 

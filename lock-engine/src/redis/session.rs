@@ -30,6 +30,11 @@ impl Session {
         Self { fences: None }
     }
 
+    /// Whether what was asked on it may have been carried out in part, and be asked again.
+    pub(super) fn mends(&self) -> bool {
+        self.fences.is_none()
+    }
+
     pub(super) fn knows(&self, fence: &str) -> bool {
         self.fences().is_some_and(|fences| fences.contains(fence))
     }

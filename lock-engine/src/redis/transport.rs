@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use lock_proto::redis::{Command, Reply, ScriptCall, slot};
-use lock_proto::{Fault, Instant, LockId, RequestId};
-use redis::{Pipeline, RedisResult, Value};
+use lock_proto::redis::{Command, Reply, ScriptCall, Verb, slot};
+use lock_proto::{Fault, FaultKind, Instant, LockId, RequestId};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::{Session, fault_of, wire};
 use crate::crowds::Queue;
@@ -44,6 +44,9 @@ pub trait Transport: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// A parcel that nodes of a cluster send to one another more often than this is not sent again.
+const MOST_HOPS: u32 = 5;
+
 /// One thing to send to one server, and to be settled once: by a reply, or by a fault.
 ///
 /// One that is dropped was lost, and counts as [`Fault::unknown`].
@@ -53,6 +56,8 @@ pub struct Parcel {
     inbox: Arc<str>,
     /// Whether the server is known not to know the script.
     spelled_out: bool,
+    /// How often another node was named to it.
+    hops: u32,
     content: Option<Content>,
 }
 
@@ -84,7 +89,7 @@ impl Parcel {
     ) -> Self {
         let server = command.server;
         let content = Some(Content::Command(command, ticket));
-        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, content }
+        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, hops: 0, content }
     }
 
     pub(crate) fn question(
@@ -95,7 +100,7 @@ impl Parcel {
         answer: Answer,
     ) -> Self {
         let content = Some(Content::Question(question, answer));
-        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, content }
+        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, hops: 0, content }
     }
 
     /// Which server it is for.
@@ -190,6 +195,29 @@ impl Parcel {
             None => {}
         }
         None
+    }
+
+    /// Takes the one error that a client of a cluster reports instead of replies. A parcel that
+    /// comes back is to be sent again, as if it were new: its keys have moved, and the client has
+    /// asked where to.
+    #[must_use = "what comes back is to be sent again"]
+    pub fn refused_by_node(mut self, error: RedisError) -> Option<Self> {
+        if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) && self.hops < MOST_HOPS {
+            self.hops += 1;
+            return Some(self);
+        }
+        let mut fault = fault_of(error.clone());
+        if self.has_steps() && fault.kind() != FaultKind::Unknown {
+            fault = Fault::unknown(fault.to_string()).with_cause(error);
+        }
+        self.fail(fault);
+        None
+    }
+
+    /// Whether one of its commands may be carried out, and the next not.
+    fn has_steps(&self) -> bool {
+        let Some(Content::Command(command, _)) = &self.content else { return false };
+        matches!(command.verb, Verb::Take { fencing: true, .. })
     }
 
     /// It was not written in time.

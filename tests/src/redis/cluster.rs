@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::thread;
 
-use redis::Value;
+use redis::{RedisResult, Value};
 
-use super::{Server, ServerOptions, eventually, text};
+use super::{ELSEWHERE, Proxy, Server, ServerOptions, eventually, text};
 
 const MASTERS: usize = 3;
 const NODES: usize = 2 * MASTERS;
@@ -21,7 +21,7 @@ pub struct Cluster {
 
 /// A line of `CLUSTER NODES`.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     id: String,
     port: u16,
     flags: Vec<String>,
@@ -73,6 +73,30 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a cluster whose nodes send clients to [`ELSEWHERE`], where each has a proxy; among
+    /// themselves they talk directly.
+    ///
+    /// # Panics
+    ///
+    /// If it does not serve every slot.
+    #[must_use = "a cluster dies with its value"]
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        let name = format!("cluster-announce-hostname {ELSEWHERE}");
+        let options = ServerOptions::new().with_line(&name);
+        let options = options.with_line("cluster-preferred-endpoint-type hostname");
+        let cluster = Self::start_with(&options);
+        let word = format!(",{ELSEWHERE} ");
+        eventually("names that all nodes know", || {
+            let knows_all = |node: &Server| {
+                let nodes = node.command(&["CLUSTER", "NODES"]).expect("a running node answers");
+                text(&nodes).matches(&word).count() == NODES
+            };
+            cluster.nodes.iter().all(knows_all).then_some(())
+        });
+        let proxies = cluster.nodes.iter().map(Proxy::in_front_of).collect();
+        (cluster, proxies)
+    }
+
     /// All nodes, whatever they do at the moment.
     #[must_use]
     pub fn nodes(&self) -> &[Server] {
@@ -107,6 +131,14 @@ impl Cluster {
         let lines = view(self.witness());
         let master = lines.iter().find(|line| line.serves(slot)).expect("the slot is covered");
         self.index(master.port)
+    }
+
+    /// Which nodes serve slots, as the first running node sees it.
+    #[must_use]
+    pub fn masters(&self) -> Vec<usize> {
+        let lines = view(self.witness());
+        let serves = |line: &&Line| line.has("master") && !line.slots.is_empty();
+        lines.iter().filter(serves).map(|line| self.index(line.port)).collect()
     }
 
     /// The node that follows a master.
@@ -305,10 +337,15 @@ impl Line {
     }
 }
 
-/// How a node sees the cluster.
+/// How a running node sees the cluster.
 fn view(node: &Server) -> Vec<Line> {
-    let answer = node.command(&["CLUSTER", "NODES"]).expect("a running node answers");
-    text(&answer).lines().map(Line::parse).collect()
+    asked_for_view(node).expect("a running node answers")
+}
+
+/// How a node sees the cluster, if it answers.
+pub(super) fn asked_for_view(node: &Server) -> RedisResult<Vec<Line>> {
+    let answer = node.command(&["CLUSTER", "NODES"])?;
+    Ok(text(&answer).lines().map(Line::parse).collect())
 }
 
 /// Which master each running node follows, if any, and which slots it has, as a node sees it.
@@ -325,7 +362,7 @@ fn range(word: &str) -> Slots {
     (slot(from), slot(to))
 }
 
-fn id(node: &Server, lines: &[Line]) -> String {
+pub(super) fn id(node: &Server, lines: &[Line]) -> String {
     let line = lines.iter().find(|line| line.port == node.port());
     line.expect("the nodes know each other").id.clone()
 }

@@ -20,6 +20,9 @@ const GARBAGE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 /// How long a server's kernel may take to accept, which even a paused server's does at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An address of this machine at which no server listens.
+pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// What a [`Proxy`] does with connections and with what passes over them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,7 +104,23 @@ impl Proxy {
     /// If no port is left.
     #[must_use = "a proxy is closed with its value"]
     pub fn to_port(port: u16, url_at: impl FnOnce(&str) -> String) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is left");
+        Self::at((Ipv4Addr::LOCALHOST, 0).into(), port, url_at)
+    }
+
+    /// Opens the port that a server has, at [`ELSEWHERE`]: so a node of a cluster can tell clients
+    /// to come by here, and the other nodes not.
+    ///
+    /// # Panics
+    ///
+    /// If somebody else has that port there.
+    #[must_use = "a proxy is closed with its value"]
+    pub fn in_front_of(server: &Server) -> Self {
+        let port = server.port();
+        Self::at((ELSEWHERE, port).into(), port, |address| server.url_at(address))
+    }
+
+    fn at(here: SocketAddr, port: u16, url_at: impl FnOnce(&str) -> String) -> Self {
+        let listener = TcpListener::bind(here).expect("a port is left");
         let address = listener.local_addr().expect("the listener is bound");
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state = Mutex::default();
