@@ -30,6 +30,8 @@ proven! {
     file_locks_exclude_in_a_harsh_world: "file-harsh", 8_000;
     locks_on_a_faithful_server_exclude_and_are_served_and_leave_nothing: "redis", 6_000;
     fences_rise_on_a_server_that_forgets: "redis-forgetful", 6_000;
+    locks_outlive_the_moves_of_their_slot: "cluster", 6_000;
+    fences_rise_on_a_cluster_that_forgets: "cluster-forgetful", 3_000;
     locks_on_faithful_servers_exclude_and_are_served_and_leave_nothing: "redlock", 3_000;
     what_is_promised_of_a_server_that_forgets_holds: "redlock-forgetful", 3_000;
     locks_on_sessions_exclude_and_are_served_and_leave_nothing: "postgres", 12_000;

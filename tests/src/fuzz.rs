@@ -71,6 +71,8 @@ table! {
     "redis_words": texts::redis_words;
     "redlock": lives::redlock;
     "slots": lives::slots;
+    "world_cluster": worlds::cluster;
+    "world_cluster_forgetful": worlds::cluster_forgetful;
     "world_file": worlds::file;
     "world_file_harsh": worlds::file_harsh;
     "world_memory": worlds::memory;

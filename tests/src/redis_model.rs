@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use lock_proto::redis::{Command, Reply, ScriptCall, Verb};
 
-pub use keyspace::{Answered, Entry, Keyspace, NOT_A_NUMBER, Score, Value, WRONG_TYPE};
+pub use keyspace::{Answered, Entry, Keyspace, NOT_A_NUMBER, STRAYED, Score, Value, WRONG_TYPE};
 use locks::Lock;
 pub use omission::Omission;
 use permits::Semaphore;
@@ -101,10 +101,7 @@ impl Store {
         let (keys, token) = (&command.keys, command.token.as_str());
         let ttl = ttl.as_nanos().div_ceil(1_000_000).try_into().expect("a lease is short");
         let ttl = Some(ttl).filter(|_| !self.keys.omits(Omission::Expiry));
-        let taken = !self.keys.exists(keys.lock());
-        if taken {
-            self.keys.set(keys.lock(), token, ttl);
-        }
+        let taken = self.set_nx(keys.lock(), token, ttl);
         let fence = match draw {
             Draw::Increment if fencing => self.keys.incr(keys.fence()),
             Draw::Mint if fencing && self.keys.get(keys.lock()) == Ok(Some(token.into())) => {
@@ -171,14 +168,19 @@ impl Store {
 
     /// Somebody deletes a key, or the server evicts it; whether there was one.
     pub fn delete(&mut self, key: &str) -> bool {
-        self.keys.del(key)
+        self.keys.entries_mut().remove(key).is_some()
     }
 
     /// What another library does to take a mutex: `SET NX PX`.
     pub fn foreign_set_nx(&mut self, key: &str, value: &str, ttl_ms: i64) -> bool {
-        let free = !self.keys.exists(key);
+        self.set_nx(key, value, Some(ttl_ms))
+    }
+
+    fn set_nx(&mut self, key: &str, value: &str, ttl_ms: Option<i64>) -> bool {
+        let free = !self.keys.entries().contains_key(key);
         if free {
-            self.keys.set(key, value, Some(ttl_ms));
+            let expires = ttl_ms.map(|ttl| self.keys.now_ms() + ttl);
+            self.keys.put(key, Entry { value: Value::Text(value.into()), expires });
         }
         free
     }
@@ -190,7 +192,7 @@ impl Store {
     /// What the server would answer.
     pub fn foreign_delete(&mut self, key: &str, value: &str) -> Answered<bool> {
         let own = self.keys.get(key)?.as_deref() == Some(value);
-        Ok(own && self.keys.del(key))
+        Ok(own && self.keys.del(key)?)
     }
 
     /// What another library does to take one of `limit` permits: a member of the sorted set, by
@@ -211,7 +213,7 @@ impl Store {
         let room = self.keys.zcard(key)? < limit;
         if room {
             self.keys.zadd(key, Score::thousandths(now + ttl_ms * 1000), member)?;
-            locks::prolong(&mut self.keys, key, 3 * ttl_ms);
+            locks::prolong(&mut self.keys, key, 3 * ttl_ms)?;
         }
         Ok(room)
     }
@@ -227,6 +229,12 @@ impl Store {
         *self.keys.entries_mut() = snapshot.entries;
         self.keys.take_published();
         self.keys.set_clock(self.keys.now_us());
+    }
+
+    /// Says whether the keys are being moved to another server, one by one: what is missing here may
+    /// be there, and a script that asks for it goes no further.
+    pub fn set_migrating(&mut self, migrating: bool) {
+        self.keys.set_migrating(migrating);
     }
 
     /// Puts a key there, whatever was there before.
@@ -245,7 +253,7 @@ impl Store {
     pub fn dump(&self) -> Vec<(Arc<str>, Value, i64)> {
         let entries = self.keys.entries().iter();
         entries
-            .map(|(key, entry)| (key.clone(), entry.value.clone(), self.keys.pttl(key)))
+            .map(|(key, entry)| (key.clone(), entry.value.clone(), self.keys.ends_in(entry)))
             .collect()
     }
 }

@@ -1,9 +1,12 @@
 //! Several clients of one Redis server, under a schedule made of bytes.
 
 mod client;
+mod driver;
 mod faults;
 mod finish;
 mod ledger;
+mod moves;
+mod nodes;
 mod rules;
 
 use std::collections::BTreeSet;
@@ -17,10 +20,11 @@ use lock_proto::{AcquireOptions, Fault, Hub, Instant, LockId, LockName};
 use self::client::{Belief, Client, Flight, State};
 use self::faults::Trouble;
 use self::ledger::Ledger;
-pub use self::rules::Rule;
+use self::nodes::Nodes;
+pub use self::rules::{Habit, Rule};
 use crate::entropy::Entropy;
 use crate::limits::Limits;
-use crate::redis_model::{Draw, Entry, Snapshot, Store, Value};
+use crate::redis_model::{Draw, Entry, Store, Value};
 use crate::storage::Storage;
 use crate::swarm::Swarm;
 use crate::trace::{Happening, Trace};
@@ -32,6 +36,9 @@ const EPOCH: u64 = 1_700_000_000_000_000;
 const INBOXES: [&str; CLIENTS] = ["0", "1", "2"];
 /// How many permits a semaphore of this world has.
 const LIMIT: u32 = 3;
+/// How many steps there are to choose from, each of them as often as it stands in `step`; a cluster
+/// has more.
+const CHOICES: usize = 34;
 /// The leases, from the shortest that is allowed.
 const LEASES: [u64; 3] = [400, 2_000, 10_000];
 
@@ -45,8 +52,22 @@ pub enum Setting {
     Forgetful,
     /// The server keeps everything, but clocks differ by more than is allowed for.
     Wild,
+    /// The servers are a cluster, in which the slot of the lock moves, and replicas take over that
+    /// know all that their masters did.
+    Cluster,
+    /// The same, but a replica may have missed what its master did last, or that the slot moves.
+    ForgetfulCluster,
     /// One of the rules is broken.
     Broken(Rule),
+}
+
+impl Setting {
+    fn is_cluster(self) -> bool {
+        match self {
+            Self::Cluster | Self::ForgetfulCluster | Self::Broken(Rule::Driver(_)) => true,
+            Self::Faithful | Self::Forgetful | Self::Wild | Self::Broken(_) => false,
+        }
+    }
 }
 
 /// The state of one run.
@@ -58,8 +79,7 @@ pub struct World<'a> {
     now: u64,
     /// What the server's clock showed then, or would have, in microseconds since 1970.
     epoch: u64,
-    store: Store,
-    disk: Snapshot,
+    nodes: Nodes,
     clients: Vec<Client>,
     /// Requests of connections that are gone: each may still arrive.
     ghosts: Vec<Flight>,
@@ -81,6 +101,8 @@ pub struct World<'a> {
     taken: bool,
     /// Tokens of requests that arrive twice.
     doubled: BTreeSet<String>,
+    /// Tokens of requests that may arrive after they were given up.
+    late: BTreeSet<String>,
     /// How many tokens were replaced by others.
     renamed: u8,
     ledger: Ledger,
@@ -96,7 +118,8 @@ pub struct World<'a> {
 /// If an invariant is violated.
 pub fn run(setting: Setting, entropy: Entropy, trace: &mut Trace) {
     let mut world = World::new(setting, entropy, trace);
-    while let Some(choice) = world.entropy.choose(34) {
+    let choices = if setting.is_cluster() { CHOICES + 9 } else { CHOICES };
+    while let Some(choice) = world.entropy.choose(choices) {
         world.step(choice);
         world.check();
     }
@@ -116,17 +139,25 @@ impl<'a> World<'a> {
         let name = LockName::new("orders").expect("a short name");
         let mut store = match setting {
             Setting::Broken(Rule::Script(omission)) => Store::without(omission),
-            Setting::Faithful | Setting::Forgetful | Setting::Wild | Setting::Broken(_) => {
-                Store::new()
-            }
+            Setting::Faithful | Setting::Forgetful | Setting::Wild => Store::new(),
+            Setting::Cluster | Setting::ForgetfulCluster | Setting::Broken(_) => Store::new(),
         };
         store.set_clock(EPOCH);
+        let nodes =
+            if setting.is_cluster() { Nodes::cluster(&store) } else { Nodes::single(store) };
         let rates = match setting {
             Setting::Broken(Rule::Drift) => [900, 900, 900],
             Setting::Wild => [500, 900, 1_500],
             // Half a per cent each way: within what is allowed for.
-            Setting::Faithful | Setting::Forgetful | Setting::Broken(_) => [995, 1_000, 1_005],
+            Setting::Faithful | Setting::Forgetful => [995, 1_000, 1_005],
+            Setting::Cluster | Setting::ForgetfulCluster | Setting::Broken(_) => {
+                [995, 1_000, 1_005]
+            }
         };
+        let mut clients: Vec<Client> = rates.into_iter().map(Client::new).collect();
+        if setting.is_cluster() {
+            clients.iter_mut().for_each(|client| client.draw_driver(&mut entropy));
+        }
         let storage = Storage::new(setting != Setting::Broken(Rule::FencedStorage));
         let ledger = Ledger::new(&sides);
         Self {
@@ -134,9 +165,8 @@ impl<'a> World<'a> {
             entropy,
             now: 0,
             epoch: EPOCH,
-            disk: store.snapshot(),
-            store,
-            clients: rates.into_iter().map(Client::new).collect(),
+            nodes,
+            clients,
             ghosts: Vec::new(),
             messages: Vec::new(),
             sides,
@@ -149,6 +179,7 @@ impl<'a> World<'a> {
             clean: BTreeSet::new(),
             taken: false,
             doubled: BTreeSet::new(),
+            late: BTreeSet::new(),
             renamed: 0,
             ledger,
             storage,
@@ -169,12 +200,16 @@ impl<'a> World<'a> {
             28 if self.has(Trouble::Cuts) => self.cut(client),
             29 if self.has(Trouble::LateRequests) => self.ghost_arrives(),
             28 | 29 | 32 | 33 => self.write(client),
+            CHOICES..=39 => self.reshard(),
+            40 => self.nodes.gossip(client),
+            41 | 42 => self.fail_over(),
             _ => self.disturb(client),
         }
     }
 
     fn forgets(&self) -> bool {
-        self.setting == Setting::Forgetful || self.breaks(Rule::MintedPerConnection)
+        let forgetful = [Setting::Forgetful, Setting::ForgetfulCluster].contains(&self.setting);
+        forgetful || self.breaks(Rule::MintedPerConnection)
     }
 
     fn since_the_beginning(&self) -> Duration {
@@ -224,16 +259,27 @@ impl<'a> World<'a> {
         if self.now < self.clients[client].requests_from {
             return;
         }
-        let Some(flight) = self.clients[client].sent.pop_front() else { return };
+        let Some(flight) = self.next_request(client) else { return };
         let answer = match self.unwilling() {
-            Some(fault) => Err(fault),
-            None => self.execute(&flight).map_err(Fault::refused),
+            Some(fault) => Some(Err(fault)),
+            None if self.setting.is_cluster() => self.ask_node(&flight),
+            None => Some(self.execute(&flight).map_err(Fault::refused)),
         };
         self.trace.note(|| format!("server: {:?} of {client} -> {answer:?}", flight.command.verb));
         if self.has(Trouble::Doubles) && self.entropy.happens(16) {
             self.double(flight.clone());
         }
-        self.clients[client].answers.push_back((flight.lock, flight.id, answer));
+        if let Some(answer) = answer {
+            self.clients[client].answers.push_back((flight.lock, flight.id, answer));
+        }
+    }
+
+    /// The next request that comes to a server; the nodes of a cluster have a connection each.
+    fn next_request(&mut self, client: usize) -> Option<Flight> {
+        let sent = self.clients[client].sent.len();
+        let chosen =
+            if self.setting.is_cluster() && sent > 1 { self.entropy.pick(sent) } else { 0 };
+        self.clients[client].sent.remove(chosen)
     }
 
     fn execute(&mut self, flight: &Flight) -> Result<[i64; 3], String> {
@@ -241,27 +287,31 @@ impl<'a> World<'a> {
         // and a script mints so many at once.
         self.now += u64::from(FENCES);
         self.trace.event();
-        self.store.set_clock(self.epoch + self.now);
+        self.nodes.set_clock(self.epoch + self.now);
         let (before, ended) = self.holder();
         let counted = self.breaks(Rule::MintedPerConnection);
+        let store = self.nodes.store(flight.way.node);
         let client = &mut self.clients[flight.client];
         let reply = if let Verb::Take { .. } = flight.command.verb {
             let lifted = !client.drawn && !counted;
             let draw = if lifted { Draw::Mint } else { Draw::Increment };
-            let reply = self.store.take(&flight.command, draw);
+            let reply = store.take(&flight.command, draw);
             // Whoever finds the lock held has drawn nothing.
             client.drawn |= reply[1] > 0;
             Ok(reply)
         } else {
-            self.store.execute(&flight.command, INBOXES[flight.client])
+            store.execute(&flight.command, INBOXES[flight.client])
         };
-        let messages = self.store.take_messages();
-        if let Ok(reply) = &reply
-            && self.is_kept()
-        {
+        let messages = store.take_messages();
+        if self.is_kept() {
             let tokens = messages.iter().filter_map(|(_, text)| Message::parse(text));
             let let_in: Vec<&str> = tokens.map(|(token, _)| token).collect();
-            self.ledger.record(flight, *reply, &let_in, before.as_deref(), &self.store);
+            match &reply {
+                Ok(reply) => {
+                    self.ledger.record(flight, *reply, &let_in, before.as_deref(), &self.nodes);
+                }
+                Err(_) => self.ledger.let_in(&let_in, self.nodes.now_us()),
+            }
         }
         for (inbox, text) in messages {
             let client = inbox.parse().expect("inboxes are numbers");
@@ -275,7 +325,7 @@ impl<'a> World<'a> {
 
     /// What stands at the lock, if it is one token, and when it ends.
     fn holder(&self) -> (Option<Arc<str>>, Option<i64>) {
-        match self.store.entries().get(self.keys.lock()) {
+        match self.nodes.entry(self.keys.lock()) {
             Some(Entry { value: Value::Text(text), expires }) => (Some(text.clone()), *expires),
             Some(Entry { value: Value::Hash(_) | Value::Sorted(_), expires }) => (None, *expires),
             None => (None, None),
@@ -349,7 +399,7 @@ impl<'a> World<'a> {
 
     /// When the lock is free, if nobody does anything, and whoever waits for that looks.
     fn expiry(&self) -> Option<u64> {
-        let ends = self.store.entries().get(self.keys.lock())?.expires? + 3;
+        let ends = self.nodes.entry(self.keys.lock())?.expires? + 3;
         (u64::try_from(ends).ok()? * 1_000).checked_sub(self.epoch)
     }
 
@@ -357,7 +407,7 @@ impl<'a> World<'a> {
     fn pass_until(&mut self, then: u64) {
         let before = self.now;
         self.now = before.max(then);
-        self.store.set_clock(self.epoch + self.now);
+        self.nodes.set_clock(self.epoch + self.now);
         self.shift_clocks(before);
         self.trace.note(|| format!("it is {} ms", self.now / 1_000));
         self.trace.event();
@@ -406,6 +456,11 @@ impl<'a> World<'a> {
         {
             belief.limits.extend_by_hand();
         }
+        if word == "disconnect"
+            && let Some(belief) = self.clients[client].hub.attachment(lock)
+        {
+            belief.given_up = true;
+        }
         act(&mut self.clients[client].hub, lock, now);
         self.settle(client);
     }
@@ -446,7 +501,7 @@ impl<'a> World<'a> {
             return;
         }
         let is_clean = |word: &str| word.split(':').any(|part| self.clean.contains(part));
-        for (key, entry) in self.store.entries() {
+        for (key, entry) in self.nodes.entries() {
             let left = match &entry.value {
                 Value::Text(text) => is_clean(text),
                 Value::Hash(fields) => fields.keys().any(|token| is_clean(token)),
@@ -458,7 +513,7 @@ impl<'a> World<'a> {
 
     /// Nobody believes in a lease for longer than the server does.
     fn check_deadlines(&mut self) {
-        let Some(entry) = self.store.entries().get(self.keys.lock()) else { return };
+        let Some(entry) = self.nodes.entry(self.keys.lock()) else { return };
         let (Value::Text(token), Some(ends)) = (&entry.value, entry.expires) else { return };
         let ends = u64::try_from(ends + 1).expect("it is long after 1970") * 1_000 - self.epoch;
         for client in &mut self.clients {

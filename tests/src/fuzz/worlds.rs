@@ -13,6 +13,8 @@ macro_rules! worlds {
 }
 
 worlds! {
+    cluster: "cluster";
+    cluster_forgetful: "cluster-forgetful";
     file: "file";
     file_harsh: "file-harsh";
     memory: "memory";

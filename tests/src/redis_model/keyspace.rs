@@ -12,6 +12,10 @@ pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wron
 /// What a server answers to `INCR` if there is no number.
 pub const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 
+/// What a server answers a script that asks for a key which is not there, while its slot is being
+/// moved to another server: by then the key may be there.
+pub const STRAYED: &str = "ERR Script attempted to access a non local key in a cluster node";
+
 /// An answer, or the error that the server would answer.
 pub type Answered<T> = Result<T, String>;
 
@@ -82,6 +86,8 @@ pub struct Keyspace {
     micros: i64,
     entries: BTreeMap<Arc<str>, Entry>,
     published: VecDeque<(Arc<str>, Arc<str>)>,
+    /// Whether what is missing may be on another server.
+    migrating: bool,
     omission: Option<Omission>,
 }
 
@@ -101,6 +107,10 @@ impl Keyspace {
         self.entries.retain(|_, entry| entry.expires.is_none_or(|end| now <= end));
     }
 
+    pub(super) fn set_migrating(&mut self, migrating: bool) {
+        self.migrating = migrating;
+    }
+
     pub(super) fn put(&mut self, key: &str, entry: Entry) {
         self.entries.insert(key.into(), entry);
     }
@@ -110,7 +120,7 @@ impl Keyspace {
     }
 
     pub(super) fn get(&self, key: &str) -> Answered<Option<Arc<str>>> {
-        match self.value(key) {
+        match self.value(key)? {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text.clone())),
             Some(Value::Hash(_) | Value::Sorted(_)) => Err(WRONG_TYPE.into()),
@@ -118,47 +128,54 @@ impl Keyspace {
     }
 
     /// `SET`, with `PX` if it is to end, else without an end.
-    pub(super) fn set(&mut self, key: &str, text: &str, ttl: Option<i64>) {
+    pub(super) fn set(&mut self, key: &str, text: &str, ttl: Option<i64>) -> Answered<()> {
+        self.entry(key)?;
         let expires = ttl.map(|ttl| self.now_ms() + ttl);
         self.put(key, Entry { value: Value::Text(text.into()), expires });
+        Ok(())
     }
 
     /// `SET KEEPTTL`.
-    pub(super) fn set_keeping_ttl(&mut self, key: &str, text: &str) {
-        let expires = self.entries.get(key).and_then(|entry| entry.expires);
+    pub(super) fn set_keeping_ttl(&mut self, key: &str, text: &str) -> Answered<()> {
+        let expires = self.entry(key)?.and_then(|entry| entry.expires);
         self.put(key, Entry { value: Value::Text(text.into()), expires });
+        Ok(())
     }
 
     pub(super) fn incr(&mut self, key: &str) -> Answered<i64> {
         let before = self.get(key)?.map_or(Ok(0), |text| text.parse::<i64>());
         let number = before.ok().and_then(|number| number.checked_add(1)).ok_or(NOT_A_NUMBER)?;
-        self.set_keeping_ttl(key, &number.to_string());
+        self.set_keeping_ttl(key, &number.to_string())?;
         Ok(number)
     }
 
-    pub(super) fn del(&mut self, key: &str) -> bool {
-        self.entries.remove(key).is_some()
+    pub(super) fn del(&mut self, key: &str) -> Answered<bool> {
+        self.entry(key)?;
+        Ok(self.entries.remove(key).is_some())
     }
 
     /// Milliseconds until the key ends; -1 if never, -2 if there is none.
-    pub(super) fn pttl(&self, key: &str) -> i64 {
-        match self.entries.get(key) {
-            None => -2,
-            Some(Entry { expires: None, .. }) => -1,
-            Some(Entry { expires: Some(end), .. }) => end - self.now_ms(),
-        }
+    pub(super) fn pttl(&self, key: &str) -> Answered<i64> {
+        Ok(self.entry(key)?.map_or(-2, |entry| self.ends_in(entry)))
     }
 
-    pub(super) fn pexpire(&mut self, key: &str, ttl: i64) {
-        self.pexpireat(key, self.now_ms() + ttl);
+    /// Milliseconds until a key ends; -1 if never.
+    pub(super) fn ends_in(&self, entry: &Entry) -> i64 {
+        entry.expires.map_or(-1, |end| end - self.now_ms())
     }
 
-    pub(super) fn pexpireat(&mut self, key: &str, end: i64) {
+    pub(super) fn pexpire(&mut self, key: &str, ttl: i64) -> Answered<()> {
+        self.pexpireat(key, self.now_ms() + ttl)
+    }
+
+    pub(super) fn pexpireat(&mut self, key: &str, end: i64) -> Answered<()> {
+        self.entry(key)?;
         if end <= self.now_ms() {
-            self.del(key);
+            self.entries.remove(key);
         } else if let Some(entry) = self.entries.get_mut(key) {
             entry.expires = Some(end);
         }
+        Ok(())
     }
 
     pub(super) fn hget(&self, key: &str, field: &str) -> Answered<Option<Arc<str>>> {
@@ -180,7 +197,7 @@ impl Keyspace {
         let Some(Value::Hash(fields)) = self.value_mut(key) else { return Ok(false) };
         let removed = fields.remove(field).is_some();
         if fields.is_empty() {
-            self.del(key);
+            self.entries.remove(key);
         }
         Ok(removed)
     }
@@ -208,7 +225,7 @@ impl Keyspace {
         let Some(Value::Sorted(members)) = self.value_mut(key) else { return Ok(false) };
         let removed = members.remove(member).is_some();
         if members.is_empty() {
-            self.del(key);
+            self.entries.remove(key);
         }
         Ok(removed)
     }
@@ -219,7 +236,7 @@ impl Keyspace {
         let Some(Value::Sorted(members)) = self.value_mut(key) else { return Ok(()) };
         members.retain(|_, own| *own > score);
         if members.is_empty() {
-            self.del(key);
+            self.entries.remove(key);
         }
         Ok(())
     }
@@ -266,8 +283,8 @@ impl Keyspace {
         std::mem::take(&mut self.published)
     }
 
-    pub(super) fn exists(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
+    pub(super) fn exists(&self, key: &str) -> Answered<bool> {
+        Ok(self.entry(key)?.is_some())
     }
 
     /// `TIME`, in microseconds.
@@ -287,8 +304,16 @@ impl Keyspace {
         &mut self.entries
     }
 
-    fn value(&self, key: &str) -> Option<&Value> {
-        self.entries.get(key).map(|entry| &entry.value)
+    fn value(&self, key: &str) -> Answered<Option<&Value>> {
+        Ok(self.entry(key)?.map(|entry| &entry.value))
+    }
+
+    /// What stands at a key, unless that is not for this server to say.
+    fn entry(&self, key: &str) -> Answered<Option<&Entry>> {
+        match self.entries.get(key) {
+            None if self.migrating => Err(STRAYED.into()),
+            entry => Ok(entry),
+        }
     }
 
     fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
@@ -296,7 +321,7 @@ impl Keyspace {
     }
 
     fn hash(&self, key: &str) -> Answered<Option<&BTreeMap<Arc<str>, Arc<str>>>> {
-        match self.value(key) {
+        match self.value(key)? {
             None => Ok(None),
             Some(Value::Hash(fields)) => Ok(Some(fields)),
             Some(Value::Text(_) | Value::Sorted(_)) => Err(WRONG_TYPE.into()),
@@ -304,7 +329,7 @@ impl Keyspace {
     }
 
     fn sorted(&self, key: &str) -> Answered<Option<&BTreeMap<Arc<str>, Score>>> {
-        match self.value(key) {
+        match self.value(key)? {
             None => Ok(None),
             Some(Value::Sorted(members)) => Ok(Some(members)),
             Some(Value::Text(_) | Value::Hash(_)) => Err(WRONG_TYPE.into()),

@@ -59,7 +59,7 @@ impl<'a> Lock<'a> {
         let (ttl, wait, stamp) = (words.number(), words.text() == "1", words.text());
         let (claim, live, inbox) = (words.text(), words.number(), words.text());
 
-        if self.keys.exists(gone) && !self.keys.omits(Omission::Refusal) {
+        if self.keys.exists(gone)? && !self.keys.omits(Omission::Refusal) {
             return Ok(Answer::numbers([-1, 0, 0]));
         }
         let state = self.state()?;
@@ -83,7 +83,7 @@ impl<'a> Lock<'a> {
         if !wait {
             self.forget(token)?;
         }
-        let remaining = self.keys.pttl(self.lock).max(0);
+        let remaining = self.keys.pttl(self.lock)?.max(0);
         Ok(Answer::numbers([0, remaining, ahead.try_into().expect("a queue is short")]))
     }
 
@@ -93,17 +93,17 @@ impl<'a> Lock<'a> {
         let (token, ttl) = (words.text(), words.number());
         let state = self.state()?;
         if state == State::Held(token.into()) {
-            self.prolong(self.lock, ttl);
+            self.prolong(self.lock, ttl)?;
             return Ok(Answer::numbers([1]));
         }
         if state == State::Shared && self.keys.zscore(self.readers, token)?.is_some() {
             self.lease(token, ttl)?;
-            self.prolong(self.lock, ttl);
-            self.prolong(self.readers, ttl);
+            self.prolong(self.lock, ttl)?;
+            self.prolong(self.readers, ttl)?;
             return Ok(Answer::numbers([1]));
         }
         if state == State::Free && self.keys.omits(Omission::HeldExtend) {
-            self.keys.set(self.lock, token, Some(ttl));
+            self.keys.set(self.lock, token, Some(ttl))?;
             return Ok(Answer::numbers([1]));
         }
         Ok(Answer::numbers([0]))
@@ -118,13 +118,13 @@ impl<'a> Lock<'a> {
             || (value.is_some() && self.keys.omits(Omission::ComparedRelease));
         let shared = value.as_deref() == Some(SHARED) && self.keys.zrem(self.readers, token)?;
         if held {
-            self.keys.del(self.lock);
-            self.keys.del(self.readers);
+            self.keys.del(self.lock)?;
+            self.keys.del(self.readers)?;
             if self.keys.omits(Omission::LastingCounter) {
-                self.keys.del(self.fence);
+                self.keys.del(self.fence)?;
             }
         }
-        if self.keys.exists(self.waiting) {
+        if self.keys.exists(self.waiting)? {
             self.forget_own(token)?;
             let state = if held { State::Left } else { self.state()? };
             if !self.keys.omits(Omission::HandOver) {
@@ -134,7 +134,7 @@ impl<'a> Lock<'a> {
             self.state()?;
         }
         if refused > 0 {
-            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused));
+            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused))?;
         }
         Ok(Answer::numbers([i64::from(held || shared)]))
     }
@@ -151,7 +151,7 @@ impl<'a> Lock<'a> {
         let value = self.keys.get(self.lock)?.unwrap_or_default();
         let shared = &*value == SHARED;
         let fence = counter(self.keys, self.fence)?;
-        let mut answer = Answer::numbers([fence, waiters, self.keys.pttl(self.lock)]);
+        let mut answer = Answer::numbers([fence, waiters, self.keys.pttl(self.lock)?]);
         answer.push(Answer::Text(if shared { String::new() } else { (*value).into() }));
         let now = self.keys.now_ms();
         if shared {
@@ -168,15 +168,15 @@ impl<'a> Lock<'a> {
         mint(self.keys, self.fence, if shared { 1 } else { FENCES.into() })
     }
 
-    fn prolong(&mut self, key: &str, ttl: i64) {
-        prolong(self.keys, key, ttl);
+    fn prolong(&mut self, key: &str, ttl: i64) -> Answered<()> {
+        prolong(self.keys, key, ttl)
     }
 
     fn claim_ttl(&mut self, token: &str, shared: bool, ttl: i64) -> Answered<()> {
-        self.prolong(self.lock, ttl);
+        self.prolong(self.lock, ttl)?;
         if shared {
             self.lease(token, ttl)?;
-            self.prolong(self.readers, ttl);
+            self.prolong(self.readers, ttl)?;
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl<'a> Lock<'a> {
     fn state(&mut self) -> Answered<State> {
         match self.keys.get(self.lock)? {
             None => {
-                self.keys.del(self.readers);
+                self.keys.del(self.readers)?;
                 return Ok(State::Free);
             }
             Some(holder) if &*holder != SHARED => return Ok(State::Held(holder)),
@@ -204,11 +204,11 @@ impl<'a> Lock<'a> {
         let now = Score::whole(self.keys.now_ms());
         self.keys.zrem_up_to(self.readers, now)?;
         let Some((_, last)) = self.keys.zlast(self.readers)? else {
-            self.keys.del(self.lock);
+            self.keys.del(self.lock)?;
             return Ok(State::Free);
         };
-        self.keys.pexpireat(self.lock, last.floor());
-        self.keys.pexpireat(self.readers, last.floor());
+        self.keys.pexpireat(self.lock, last.floor())?;
+        self.keys.pexpireat(self.readers, last.floor())?;
         Ok(State::Shared)
     }
 
@@ -242,8 +242,8 @@ impl<'a> Lock<'a> {
             let behind = inbox.parse::<i64>().unwrap_or(0) * 1_000_000;
             self.keys.zadd(line, Score::whole(self.keys.now_us() - behind), token)?;
         }
-        self.prolong(self.waiting, KEEP_MS);
-        self.prolong(line, KEEP_MS);
+        self.prolong(self.waiting, KEEP_MS)?;
+        self.prolong(line, KEEP_MS)?;
         Ok(())
     }
 
@@ -276,11 +276,11 @@ impl<'a> Lock<'a> {
         if shared {
             let ends = Score::whole(self.keys.now_ms() + claim);
             self.keys.zadd(self.readers, ends, token)?;
-            self.keys.set_keeping_ttl(self.lock, SHARED);
-            self.prolong(self.lock, claim);
-            self.prolong(self.readers, claim);
+            self.keys.set_keeping_ttl(self.lock, SHARED)?;
+            self.prolong(self.lock, claim)?;
+            self.prolong(self.readers, claim)?;
         } else {
-            self.keys.set(self.lock, token, Some(claim));
+            self.keys.set(self.lock, token, Some(claim))?;
         }
         if told == Some(token) {
             return Ok(Some(fence));
@@ -343,7 +343,7 @@ impl<'a> Lock<'a> {
             return Ok(None);
         }
         self.forget(token)?;
-        self.keys.set(self.lock, token, Some(1));
+        self.keys.set(self.lock, token, Some(1))?;
         self.mint(false).map(Some)
     }
 }
@@ -358,10 +358,10 @@ pub(super) fn give_back(
     let own = keys.get(lock)?.as_deref() == Some(token);
     let answer = if !own && !keys.omits(Omission::ComparedRelease) {
         0
-    } else if keys.exists(waiting) && !keys.omits(Omission::LookedForWaiters) {
+    } else if keys.exists(waiting)? && !keys.omits(Omission::LookedForWaiters) {
         2
     } else {
-        keys.del(lock);
+        keys.del(lock)?;
         1
     };
     Ok(Answer::numbers([answer]))
@@ -391,15 +391,16 @@ pub(super) fn mint(keys: &mut Keyspace, fence: &str, count: i64) -> Answered<i64
     } else {
         (before + 1).max(keys.now_us())
     };
-    keys.set(fence, &(number + count - 1).to_string(), None);
+    keys.set(fence, &(number + count - 1).to_string(), None)?;
     Ok(number)
 }
 
 /// Never shortens a lease.
-pub(super) fn prolong(keys: &mut Keyspace, key: &str, ttl: i64) {
-    if keys.pttl(key) < ttl || keys.omits(Omission::LongerLease) {
-        keys.pexpire(key, ttl);
+pub(super) fn prolong(keys: &mut Keyspace, key: &str, ttl: i64) -> Answered<()> {
+    if keys.pttl(key)? < ttl || keys.omits(Omission::LongerLease) {
+        keys.pexpire(key, ttl)?;
     }
+    Ok(())
 }
 
 /// The larger of a refresh's stamp and the one that stands there: a refresh may come late.

@@ -43,7 +43,7 @@ impl<'a> Semaphore<'a> {
         let (ttl, wait, stamp) = (words.number(), words.text() == "1", words.text());
         let (claim, live, inbox) = (words.text(), words.number(), words.text());
 
-        if self.keys.exists(gone) {
+        if self.keys.exists(gone)? {
             return Ok(Answer::numbers([-1, 0, 0]));
         }
         self.prune()?;
@@ -58,8 +58,8 @@ impl<'a> Semaphore<'a> {
         let entry = format!("{until} {stamp} {claim} {inbox} {count} {limit}");
         self.keys.hset(self.waiting, token, &entry)?;
         line_up(self.keys, self.takers, token)?;
-        prolong(self.keys, self.waiting, KEEP_MS);
-        prolong(self.keys, self.takers, KEEP_MS);
+        prolong(self.keys, self.waiting, KEEP_MS)?;
+        prolong(self.keys, self.takers, KEEP_MS)?;
 
         if let Some(fence) = self.hand_over(Some(token))? {
             self.lease(token, permits, ttl)?;
@@ -96,13 +96,13 @@ impl<'a> Semaphore<'a> {
         for number in 1..=count {
             ours |= self.keys.zrem(self.permits, &member(token, number))?;
         }
-        if self.keys.exists(self.waiting) {
+        if self.keys.exists(self.waiting)? {
             self.forget(token)?;
             self.prune()?;
             self.hand_over(None)?;
         }
         if refused > 0 {
-            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused));
+            self.keys.set(gone.expect("a refusal has a key"), "1", Some(refused))?;
         }
         Ok(Answer::numbers([i64::from(ours)]))
     }
@@ -135,8 +135,7 @@ impl<'a> Semaphore<'a> {
             let before = self.keys.zscore(self.permits, &name)?;
             self.keys.zadd(self.permits, before.map_or(ends, |before| before.max(ends)), &name)?;
         }
-        prolong(self.keys, self.permits, (3 * ttl).min(LONGEST_MS));
-        Ok(())
+        prolong(self.keys, self.permits, (3 * ttl).min(LONGEST_MS))
     }
 
     fn forget(&mut self, token: &str) -> Answered<()> {

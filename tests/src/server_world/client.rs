@@ -6,7 +6,10 @@ use std::time::Duration;
 use lock_proto::redis::{Command, FENCES, Reply, ServerLock, Side, Token, Verb};
 use lock_proto::{Event, Fault, Hub, Instant, LockId, LossReason, RequestId, Succession};
 
+use super::driver::{Driver, Way};
+use super::nodes::MASTERS;
 use super::{Rule, Setting, World};
+use crate::entropy::Entropy;
 use crate::limits::Limits;
 use crate::storage::HoldNumber;
 
@@ -27,6 +30,9 @@ pub(super) struct Client {
     pub(super) answers: VecDeque<(LockId, RequestId, Result<Reply, Fault>)>,
     /// Whether this connection has drawn a fence before.
     pub(super) drawn: bool,
+    pub(super) driver: Driver,
+    /// Which node of a cluster it believes to have its locks.
+    pub(super) map: usize,
     /// When the next request can arrive, and the next answer.
     pub(super) requests_from: u64,
     pub(super) answers_from: u64,
@@ -39,6 +45,7 @@ pub(super) struct Flight {
     pub(super) lock: LockId,
     pub(super) id: RequestId,
     pub(super) command: Command,
+    pub(super) way: Way,
 }
 
 /// What a client believes of one lock.
@@ -65,6 +72,8 @@ pub(super) struct Belief {
     pub(super) hold: Option<HoldNumber>,
     /// What was agreed about its end.
     pub(super) limits: Limits,
+    /// Whether its caller said that it is lost.
+    pub(super) given_up: bool,
     /// When it came from the server, and how often it was passed on since.
     pub(super) came: Option<(u64, u32)>,
 }
@@ -97,6 +106,7 @@ impl Belief {
             renamed: None,
             hold: None,
             limits: Limits::default(),
+            given_up: false,
             came: None,
         }
     }
@@ -111,6 +121,8 @@ impl Client {
     pub(super) fn new(rate: u64) -> Self {
         Self {
             rate,
+            driver: Driver::Whole,
+            map: 0,
             behind: 0,
             paused_until: 0,
             hub: Hub::new(),
@@ -120,6 +132,12 @@ impl Client {
             requests_from: 0,
             answers_from: 0,
         }
+    }
+
+    /// Says which driver it has, and which node of a cluster it asks first.
+    pub(super) fn draw_driver(&mut self, entropy: &mut Entropy) {
+        self.driver = [Driver::Whole, Driver::Each][entropy.pick(2)];
+        self.map = entropy.pick(MASTERS);
     }
 
     /// Its own clock.
@@ -207,7 +225,8 @@ impl World<'_> {
                         belief.stamp = stamp;
                     }
                 }
-                let flight = self.sent(Flight { client, lock, id: request.id, command });
+                let way = self.way(client);
+                let flight = self.sent(Flight { client, lock, id: request.id, command, way });
                 self.clients[client].sent.push_back(flight);
             }
         }
@@ -288,6 +307,15 @@ impl World<'_> {
             Event::Warned { .. } => self.trace.saw("a warning"),
             Event::Lost(reason) => {
                 belief.state = State::Over;
+                let surely = *reason == LossReason::Revoked && !belief.given_up && !forgets;
+                if surely
+                    && !self.doubled.contains(&belief.token)
+                    && !self.late.contains(&belief.token)
+                {
+                    let keys = [self.keys.lock(), self.keys.readers()];
+                    let held = self.nodes.holds(keys, &belief.token);
+                    assert!(!held, "loss: {} is told that it lost what it has", belief.token);
+                }
                 let expired = *reason == LossReason::Expired;
                 self.trace.saw(if expired { "a lease ran out" } else { "a lock was revoked" });
             }

@@ -6,9 +6,8 @@ use lock_proto::redis::Side;
 use lock_proto::{Fault, LockId, LossReason};
 
 use super::client::{Client, Flight, State};
-use super::rules::Rule;
+use super::rules::{Habit, Rule};
 use super::{CLIENTS, Setting, World};
-use crate::redis_model::Snapshot;
 use crate::storage::HoldNumber;
 use crate::swarm::unwilling;
 use crate::trace::Happening;
@@ -59,7 +58,7 @@ impl World<'_> {
     pub(super) fn disturb(&mut self, client: usize) {
         match self.entropy.pick(12) {
             0 if self.evicts() => {
-                self.store.delete(self.keys.fence());
+                self.nodes.delete(self.keys.fence());
                 let at = self.since_the_beginning();
                 self.trace.fault(at, || "the counter is evicted".into());
             }
@@ -76,12 +75,12 @@ impl World<'_> {
             }
             4 if self.has(Trouble::Strangers) => self.a_stranger_takes(),
             5 if self.has(Trouble::Crashes) => self.crash(client),
-            6 if self.forgets() => self.restart(),
+            6 if self.forgets() && !self.setting.is_cluster() => self.restart(),
             7 if self.has(Trouble::Pauses) => self.pause(client),
             8 => self.write(client),
             10 if self.has(Trouble::Partitions) => self.part(client),
             11 => self.break_server(),
-            _ => self.disk = self.store.snapshot(),
+            _ => self.nodes.replicate(),
         }
     }
 
@@ -95,7 +94,7 @@ impl World<'_> {
         // R23: a counter that was lost goes on from the clock.
         let goes_back = !self.evicts() && !self.forgets();
         if self.has(Trouble::LostLocks) && (self.forgets() || self.breaks(Rule::KeptLocks)) {
-            self.store.delete(self.keys.lock());
+            self.nodes.delete(self.keys.lock());
             let at = self.since_the_beginning();
             self.trace.saw("a lock was evicted");
             self.trace.fault(at, || "the lock is evicted".into());
@@ -108,9 +107,9 @@ impl World<'_> {
 
     fn set_clock(&mut self, set: impl FnOnce(u64, u64) -> u64, word: &str) {
         let step = STEPS[self.entropy.pick(STEPS.len())];
-        self.ledger.settle(self.store.now_us());
+        self.ledger.settle(self.nodes.now_us());
         self.epoch = set(self.epoch, step);
-        self.store.set_clock(self.epoch + self.now);
+        self.nodes.set_clock(self.epoch + self.now);
         self.trace.saw("the server's clock was set");
         let at = self.since_the_beginning();
         self.trace.fault(at, || format!("the server sets its clock {word}: {} ms", step / 1_000));
@@ -201,6 +200,12 @@ impl World<'_> {
         let sent: Vec<Flight> = self.clients[client].sent.drain(..).collect();
         let heard: Vec<_> = self.clients[client].answers.drain(..).collect();
         self.clients[client].drawn = false;
+        if self.has_habit(Habit::SilentRetries) {
+            self.clients[client].sent.extend(sent.iter().cloned());
+            self.ghosts.extend(sent);
+            self.clients[client].answers.extend(heard);
+            return;
+        }
         let lost = heard.iter().map(|(lock, id, _)| (*lock, *id));
         for (lock, id) in lost.chain(sent.iter().map(|flight| (flight.lock, flight.id))) {
             let fault = if self.breaks(Rule::UnknownIsNoNo) {
@@ -214,6 +219,7 @@ impl World<'_> {
             }
             self.clients[client].hub.handle_reply(lock, id, Err(fault), now);
         }
+        self.late.extend(sent.iter().map(|flight| flight.command.token.as_str().into()));
         self.ghosts.extend(sent);
         self.settle(client);
     }
@@ -222,7 +228,11 @@ impl World<'_> {
         if !self.ghosts.is_empty() {
             let chosen = self.entropy.pick(self.ghosts.len());
             let flight = self.ghosts.swap_remove(chosen);
-            let reply = self.execute(&flight);
+            let reply = if self.setting.is_cluster() {
+                format!("{:?}", self.visit(&flight))
+            } else {
+                format!("{:?}", self.execute(&flight))
+            };
             self.trace.saw("a request arrived after its connection was gone");
             self.trace.note(|| format!("late: {:?} -> {reply:?}", flight.command.verb));
         }
@@ -238,8 +248,8 @@ impl World<'_> {
         for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
             self.note_end(client, lock, true);
         }
-        let rate = self.clients[client].rate;
-        self.clients[client] = Client::new(rate);
+        let Client { rate, driver, map, .. } = self.clients[client];
+        self.clients[client] = Client { driver, map, ..Client::new(rate) };
     }
 
     /// The server starts anew with what was on its disk, and nobody is connected.
@@ -247,8 +257,8 @@ impl World<'_> {
         let at = self.since_the_beginning();
         self.trace.fault(at, || "the server starts anew".into());
         self.trace.saw("the server forgot");
-        let disk = if self.entropy.pick(3) == 0 { Snapshot::default() } else { self.disk.clone() };
-        self.store.restart_with(disk);
+        let with_nothing = self.entropy.pick(3) == 0;
+        self.nodes.restart(with_nothing);
         self.ghosts.clear();
         self.messages.clear();
         for client in 0..CLIENTS {
@@ -259,7 +269,7 @@ impl World<'_> {
 
     fn a_stranger_takes(&mut self) {
         let counted = matches!(self.sides[0], Side::Permits { .. });
-        if !counted && self.store.foreign_set_nx(self.keys.lock(), "somebody", 900) {
+        if !counted && self.nodes.set_nx_elsewhere(self.keys.lock(), "somebody", 900) {
             self.stranger = Some(self.now + 900_000);
             self.taken = true;
             let at = self.since_the_beginning();

@@ -6,7 +6,8 @@ use lock_proto::redis::{CLAIM, Keys, LIVENESS, Reply, Side, Verb};
 
 use super::LIMIT;
 use super::client::Flight;
-use crate::redis_model::{Store, Value};
+use super::nodes::Nodes;
+use crate::redis_model::Value;
 
 /// Who may have the lock, and who waits for it, in the order in which they came.
 #[derive(Debug, Default)]
@@ -57,9 +58,9 @@ impl Ledger {
         reply: Reply,
         let_in: &[&str],
         before: Option<&str>,
-        store: &Store,
+        nodes: &Nodes,
     ) {
-        let now = store.now_us() / 1_000;
+        let now = nodes.now_us() / 1_000;
         let token = flight.command.token.as_str();
         let yes = reply[0] == 1;
         if let Verb::GiveBack | Verb::Leave { .. } = flight.command.verb {
@@ -68,10 +69,7 @@ impl Ledger {
         if let Verb::Leave { refuse_for: Some(refuse_for), .. } = &flight.command.verb {
             self.refused.insert(token.into(), now + millis(*refuse_for));
         }
-        for granted in let_in {
-            self.grant(granted, now);
-            self.lease(granted, now + millis(CLAIM));
-        }
+        self.let_in(let_in, nodes.now_us());
         match &flight.command.verb {
             Verb::Take { ttl, .. } if yes => self.lease(token, now + millis(*ttl)),
             Verb::Enter { ttl, .. } if yes => {
@@ -84,7 +82,7 @@ impl Ledger {
                 self.lease(token, now + millis(CLAIM.max(*ttl)));
             }
             Verb::Enter { side, wait, .. } if reply[0] == 0 => {
-                self.check_refusal(token, *side, &flight.command.keys, store);
+                self.check_refusal(token, *side, &flight.command.keys, nodes);
                 if *wait {
                     self.check_that_it_is_wanted(token, now);
                     self.wait(token, now);
@@ -93,11 +91,20 @@ impl Ledger {
             Verb::Extend { ttl, .. } if yes => self.lease(token, now + millis(*ttl)),
             Verb::GiveBack | Verb::Leave { .. } if yes => {
                 self.leases.remove(token);
-                self.check_gap(&flight.command.keys, now, store);
+                self.check_gap(&flight.command.keys, now, nodes);
             }
             Verb::GiveBack | Verb::Leave { .. } => {}
             Verb::Take { .. } | Verb::Enter { .. } | Verb::Extend { .. } | Verb::Mint => {}
             Verb::Vote { .. } | Verb::Keep { .. } | Verb::StepBack { .. } | Verb::Quit { .. } => {}
+        }
+    }
+
+    /// Records that some are told of a grant, at `now` in microseconds.
+    pub(super) fn let_in(&mut self, tokens: &[&str], now: i64) {
+        let now = now / 1_000;
+        for token in tokens {
+            self.grant(token, now);
+            self.lease(token, now + millis(CLAIM));
         }
     }
 
@@ -135,8 +142,8 @@ impl Ledger {
     }
 
     /// R16: nobody can come in between while a lock changes hands.
-    fn check_gap(&self, keys: &Keys, now: i64, store: &Store) {
-        let free = !store.entries().contains_key(keys.lock());
+    fn check_gap(&self, keys: &Keys, now: i64, nodes: &Nodes) {
+        let free = nodes.entry(keys.lock()).is_none();
         let next = self.waiting.iter().find(|it| it.alive_until > now && !it.faltered);
         assert!(
             next.is_none() || !free || !self.in_line,
@@ -145,15 +152,15 @@ impl Ledger {
     }
 
     /// Whoever is refused is refused for somebody who is there.
-    fn check_refusal(&self, token: &str, side: Side, keys: &Keys, store: &Store) {
-        let now = store.now_us() / 1_000;
+    fn check_refusal(&self, token: &str, side: Side, keys: &Keys, nodes: &Nodes) {
+        let now = nodes.now_us() / 1_000;
         // Takers of permits live to a fraction of a millisecond.
         let lives = |it: &&Waiter| it.token != *token && it.alive_until + 1 >= now;
         if self.waiting.iter().any(|waiter| lives(&waiter)) {
             return;
         }
-        let there = store.entries().get(keys.lock()).map(|entry| &entry.value);
-        let readers = store.entries().get(keys.readers()).map(|entry| &entry.value);
+        let there = nodes.entry(keys.lock()).map(|entry| &entry.value);
+        let readers = nodes.entry(keys.readers()).map(|entry| &entry.value);
         let here = |holder: &str| {
             let known = self.leases.get(holder).is_some_and(|until| *until >= now);
             known && !self.abandoned.contains(holder)

@@ -57,6 +57,24 @@ pub enum Rule {
     KeptLimits,
     /// What is written with an older token is refused.
     FencedStorage,
+    /// Requests find their way through a cluster as they should.
+    Driver(Habit),
+}
+
+/// What is wrong with the way of requests through a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the zoo names every habit")]
+pub enum Habit {
+    /// That some keys are elsewhere is taken for a no.
+    NoOnTryAgain,
+    /// That the keys are elsewhere is taken for a no.
+    LossOnMoved,
+    /// What broke is sent again, and the last answer is that of all tries.
+    SilentRetries,
+    /// Where one command of several failed, nothing is said to have been carried out.
+    UntoldSteps,
+    /// A replica takes over that knows nothing of the move of the slot.
+    ForgottenMove,
 }
 
 impl World<'_> {

@@ -72,6 +72,40 @@ const MACHINES: &[Machine] = &[
         rare_states: &["a lock was revoked", "the server forgot"],
     },
     Machine {
+        name: "cluster",
+        about: "clients of a Redis Cluster in which slots move and masters are replaced",
+        simulation: |entropy, trace| {
+            server_world::run(server_world::Setting::Cluster, entropy, trace);
+        },
+        rare_states: &[
+            "ASK",
+            "MOVED",
+            "TRYAGAIN to a holder",
+            "TRYAGAIN to whoever asks",
+            "TRYAGAIN to whoever leaves",
+            "a client crashed",
+            "a lease ran out",
+            "a lock is held across a whole move",
+            "a lock was acquired",
+            "a master is replaced while the slot moves",
+            "a node that is gone was asked",
+            "a request arrived after its connection was gone",
+            "a request arrived twice",
+            "a script lost its keys half-way",
+            "readers share",
+            "the slot moves while somebody waits",
+            "whoever waits for ever is served",
+        ],
+    },
+    Machine {
+        name: "cluster-forgetful",
+        about: "the same, and replicas may have missed what their masters did last",
+        simulation: |entropy, trace| {
+            server_world::run(server_world::Setting::ForgetfulCluster, entropy, trace);
+        },
+        rare_states: &["CLUSTERDOWN", "a lock was revoked", "a master is replaced"],
+    },
+    Machine {
         name: "redlock",
         about: "clients of one to nine Redis servers that vote",
         simulation: |entropy, trace| {

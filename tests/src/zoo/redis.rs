@@ -3,7 +3,7 @@
 use super::Bug;
 use crate::entropy::Entropy;
 use crate::redis_model::Omission;
-use crate::server_world::{self, Rule, Setting};
+use crate::server_world::{self, Habit, Rule, Setting};
 use crate::trace::Trace;
 
 pub(super) const BUGS: &[Bug] = &[
@@ -266,7 +266,46 @@ pub(super) const BUGS: &[Bug] = &[
         source: "Kleppmann: a paused holder goes on writing, and nobody compares tokens",
         simulation: |entropy, trace| broken(Rule::FencedStorage, entropy, trace),
     },
+    Bug {
+        name: "cluster-try-again-is-no",
+        machine: "cluster",
+        violates: "loss",
+        source: "a driver that takes TRYAGAIN for \"not held\"",
+        simulation: |entropy, trace| habit(Habit::NoOnTryAgain, entropy, trace),
+    },
+    Bug {
+        name: "cluster-moved-is-lost",
+        machine: "cluster",
+        violates: "loss",
+        source: "a driver that gives a lease up when its node says MOVED",
+        simulation: |entropy, trace| habit(Habit::LossOnMoved, entropy, trace),
+    },
+    Bug {
+        name: "cluster-silent-retries",
+        machine: "cluster",
+        violates: "cleanness",
+        source: "redis-rs: what broke is sent again, and meets its own token",
+        simulation: |entropy, trace| habit(Habit::SilentRetries, entropy, trace),
+    },
+    Bug {
+        name: "cluster-untold-steps",
+        machine: "cluster",
+        violates: "cleanness",
+        source: "redis-rs: the error of one command of a pipeline stands for all of them",
+        simulation: |entropy, trace| habit(Habit::UntoldSteps, entropy, trace),
+    },
+    Bug {
+        name: "cluster-forgotten-move",
+        machine: "cluster",
+        violates: "exclusion",
+        source: "Redis before 8: a replica that takes over does not know that a slot moves",
+        simulation: |entropy, trace| habit(Habit::ForgottenMove, entropy, trace),
+    },
 ];
+
+fn habit(habit: Habit, entropy: Entropy, trace: &mut Trace) {
+    broken(Rule::Driver(habit), entropy, trace);
+}
 
 fn script(omission: Omission, entropy: Entropy, trace: &mut Trace) {
     broken(Rule::Script(omission), entropy, trace);

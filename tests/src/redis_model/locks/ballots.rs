@@ -25,12 +25,12 @@ impl Lock<'_> {
         let highest = before.max(ballot);
         let state = self.state()?;
         if state == State::Held(token.into()) {
-            self.cast(rises, ballot);
-            self.prolong(self.lock, ttl);
+            self.cast(rises, ballot)?;
+            self.prolong(self.lock, ttl)?;
             return Ok(Answer::numbers([1, highest, highest]));
         }
         if state == State::Shared && self.keys.zscore(self.readers, token)?.is_some() {
-            self.cast(rises, ballot);
+            self.cast(rises, ballot)?;
             self.share(token, ttl, own, rises.then_some(ballot))?;
             return Ok(Answer::numbers([1, if rises { ballot } else { 0 }, highest]));
         }
@@ -39,16 +39,16 @@ impl Lock<'_> {
             State::Shared => !shared,
             State::Held(_) => true,
         };
-        if !blocked && self.keys.exists(self.waiting) {
+        if !blocked && self.keys.exists(self.waiting)? {
             blocked = self.is_before(self.writers, token, came)?
                 || (!shared && self.is_before(self.queue, token, came)?);
         }
         if rises && !blocked {
-            self.cast(rises, ballot);
+            self.cast(rises, ballot)?;
             if shared {
                 self.share(token, ttl, own, Some(ballot))?;
             } else {
-                self.keys.set(self.lock, token, Some(ttl));
+                self.keys.set(self.lock, token, Some(ttl))?;
             }
             return Ok(Answer::numbers([1, ballot, ballot]));
         }
@@ -57,8 +57,8 @@ impl Lock<'_> {
             self.keys.hset(self.waiting, token, &format!("{until} {came} 0 {inbox}"))?;
             let line = if shared { self.queue } else { self.writers };
             self.keys.zadd(line, Score::whole(came), token)?;
-            self.prolong(self.waiting, KEEP_MS);
-            self.prolong(line, KEEP_MS);
+            self.prolong(self.waiting, KEEP_MS)?;
+            self.prolong(line, KEEP_MS)?;
         }
         Ok(Answer::numbers([0, i64::from(blocked), before]))
     }
@@ -88,14 +88,14 @@ impl Lock<'_> {
             return Ok(Answer::numbers([0, 1, highest]));
         }
         if held {
-            self.prolong(self.lock, ttl);
+            self.prolong(self.lock, ttl)?;
         } else if shared {
             self.share(token, ttl, own, Some(ballot))?;
         } else {
-            self.keys.set(self.lock, token, Some(ttl));
+            self.keys.set(self.lock, token, Some(ttl))?;
         }
-        self.cast(ballot > highest, ballot);
-        if self.keys.exists(self.waiting) {
+        self.cast(ballot > highest, ballot)?;
+        if self.keys.exists(self.waiting)? {
             self.forget(token)?;
         }
         Ok(Answer::numbers([1, 0, highest.max(ballot)]))
@@ -115,25 +115,25 @@ impl Lock<'_> {
         let mut state = self.state()?;
         let mut ours = false;
         if state == State::Held(token.into()) && self.is_at_most(self.fence, ballot)? {
-            self.keys.del(self.lock);
+            self.keys.del(self.lock)?;
             (state, ours) = (State::Free, true);
         } else if state == State::Shared
             && self.keys.zscore(self.readers, token)?.is_some()
             && self.is_at_most(own, ballot)?
         {
             self.keys.zrem(self.readers, token)?;
-            self.keys.del(own);
+            self.keys.del(own)?;
             (state, ours) = (self.state()?, true);
         }
-        if !stay && self.keys.exists(self.waiting) {
+        if !stay && self.keys.exists(self.waiting)? {
             self.forget(token)?;
             self.tell_the_next(&state)?;
         }
         if ballot.is_none() {
-            self.keys.del(own);
+            self.keys.del(own)?;
         }
         if refused > 0 {
-            self.keys.set(own, GONE, Some(refused));
+            self.keys.set(own, GONE, Some(refused))?;
         }
         Ok(Answer::numbers([i64::from(ours), 0, 0]))
     }
@@ -175,10 +175,11 @@ impl Lock<'_> {
         Ok(self.keys.get(own)?.as_deref() == Some(GONE))
     }
 
-    fn cast(&mut self, rises: bool, ballot: i64) {
+    fn cast(&mut self, rises: bool, ballot: i64) -> Answered<()> {
         if rises {
-            self.keys.set(self.fence, &ballot.to_string(), None);
+            self.keys.set(self.fence, &ballot.to_string(), None)?;
         }
+        Ok(())
     }
 
     fn is_before(&mut self, line: &str, token: &str, came: i64) -> Answered<bool> {
@@ -188,13 +189,12 @@ impl Lock<'_> {
 
     fn share(&mut self, token: &str, ttl: i64, own: &str, ballot: Option<i64>) -> Answered<()> {
         self.lease(token, ttl)?;
-        self.keys.set_keeping_ttl(self.lock, SHARED);
-        self.prolong(self.lock, ttl);
-        self.prolong(self.readers, ttl);
+        self.keys.set_keeping_ttl(self.lock, SHARED)?;
+        self.prolong(self.lock, ttl)?;
+        self.prolong(self.readers, ttl)?;
         if let Some(ballot) = ballot {
-            self.keys.set_keeping_ttl(own, &ballot.to_string());
+            self.keys.set_keeping_ttl(own, &ballot.to_string())?;
         }
-        self.prolong(own, ttl);
-        Ok(())
+        self.prolong(own, ttl)
     }
 }
