@@ -64,6 +64,8 @@ pub(super) enum ClusterFault {
     Freeze,
     /// It closes all its connections.
     Disconnect,
+    /// The slot of the lock moves to another master, key by key.
+    MoveSlot,
 }
 
 /// What is done to a PostgreSQL server.
@@ -122,6 +124,7 @@ impl Fault {
             Self::Cluster(ClusterFault::FailOver) => "kill a master",
             Self::Cluster(ClusterFault::HandOver) => "trade a master for its replica",
             Self::Cluster(ClusterFault::Disconnect) => "close connections",
+            Self::Cluster(ClusterFault::MoveSlot) => "move a slot",
             Self::Postgres(PostgresFault::Terminate) => "end a session",
             Self::Files(FileFault::Delete) => "delete the lock files",
             Self::Files(FileFault::Replace) => "replace the lock files",
@@ -138,7 +141,9 @@ impl Fault {
                 let repeats = backend.may_repeat_fences();
                 Some(if repeats { Void::HoldsAndFences } else { Void::Holds })
             }
-            Self::Cluster(ClusterFault::HandOver | ClusterFault::Disconnect) => None,
+            Self::Cluster(
+                ClusterFault::HandOver | ClusterFault::Disconnect | ClusterFault::MoveSlot,
+            ) => None,
             // The replica of a master that is stopped may take over as well.
             Self::Cluster(ClusterFault::FailOver | ClusterFault::Flush | ClusterFault::Freeze) => {
                 Some(Void::Holds)

@@ -109,7 +109,9 @@ impl Nemesis {
         if !matches!(struck, Struck::Nothing) {
             let to = now();
             deeds.push(Deed { fault, from, to });
-            windows.extend(fault.voids(backend).map(|void| Window { void, from, to }));
+            let void =
+                if let Struck::Upset(void) = struck { Some(void) } else { fault.voids(backend) };
+            windows.extend(void.map(|void| Window { void, from, to }));
         }
     }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use lock_proto::Jitter;
 
 use super::backend::Backend;
-use super::fault::{ClusterFault, Fault, FileFault, PostgresFault, RedisFault, Trouble};
+use super::fault::{ClusterFault, Fault, FileFault, PostgresFault, RedisFault, Trouble, Void};
 use super::pick;
 use crate::postgres::PostgresServer;
 use crate::redis::{Cluster, Mode, Proxy, Server, ServerOptions};
@@ -22,6 +23,9 @@ const VOTERS: usize = 3;
 /// What a slow network adds in each direction.
 const DELAYS_MS: [u64; 4] = [5, 50, 300, 1200];
 
+/// How long it is at most between two keys of a slot that moves.
+const LONGEST_REST: Duration = Duration::from_millis(300);
+
 /// The locks of the workers, as keys.
 const KEYS: [&str; 3] = ["m", "rw", "s"];
 
@@ -29,7 +33,8 @@ const KEYS: [&str; 3] = ["m", "rw", "s"];
 pub(super) struct Place {
     pub(super) backend: Backend,
     kind: Kind,
-    /// Of each way one to each server.
+    /// Of each way one to each server; to a node of a cluster there is one way only, since it sends
+    /// all clients to the same place.
     proxies: Vec<Proxy>,
     frozen: BTreeSet<usize>,
 }
@@ -48,6 +53,8 @@ pub(super) enum Struck {
     Nothing,
     /// It is done.
     Done,
+    /// It went wrong half-way, and voids what this says.
+    Upset(Void),
     /// It is to be undone in a while.
     Until(Undo),
 }
@@ -67,10 +74,15 @@ pub(super) enum Undo {
 
 impl Place {
     pub(super) fn start(backend: Backend, folder: &Path) -> Self {
+        let mut proxies = Vec::new();
         let kind = match backend {
             Backend::Redis => Kind::Redis(vec![remembering()]),
             Backend::Redlock => Kind::Redis((0..VOTERS).map(|_| remembering()).collect()),
-            Backend::Cluster => Kind::Cluster(Box::new(Cluster::start())),
+            Backend::Cluster => {
+                let (cluster, in_front) = Cluster::start_behind_proxies();
+                proxies = in_front;
+                Kind::Cluster(Box::new(cluster))
+            }
             Backend::Postgres => Kind::Postgres(Box::new(PostgresServer::start())),
             Backend::File => Kind::Files(folder.join("locks")),
             Backend::Broken => Kind::Nowhere,
@@ -80,7 +92,7 @@ impl Place {
             Kind::Postgres(server) => vec![server.proxy()],
             Kind::Cluster(_) | Kind::Files(_) | Kind::Nowhere => Vec::new(),
         };
-        let proxies = (0..WAYS).flat_map(|_| ways()).collect();
+        proxies.extend((0..WAYS).flat_map(|_| ways()));
         Self { backend, kind, proxies, frozen: BTreeSet::new() }
     }
 
@@ -97,10 +109,7 @@ impl Place {
                 let kind = if count > 1 { "redis+redlock" } else { "redis" };
                 format!("{kind}://{}", addresses(&self.proxies[way * count..][..count]))
             }
-            Kind::Cluster(cluster) => {
-                let nodes: Vec<String> = cluster.nodes().iter().map(Server::address).collect();
-                format!("redis+cluster://{}", nodes.join(","))
-            }
+            Kind::Cluster(_) => format!("redis+cluster://{}", addresses(&self.proxies)),
             Kind::Postgres(_) => self.proxies[way].url(),
             Kind::Files(directory) => format!("file:{}", directory.display()),
             Kind::Nowhere => "memory:".to_owned(),
@@ -132,6 +141,7 @@ impl Place {
                 ClusterFault::Flush,
                 ClusterFault::Freeze,
                 ClusterFault::Disconnect,
+                ClusterFault::MoveSlot,
             ]
             .map(Fault::Cluster)
             .to_vec(),
@@ -273,8 +283,31 @@ fn strike_cluster(fault: ClusterFault, cluster: &Cluster, dice: &mut Jitter) -> 
             cluster.nodes()[master].pause();
             return Struck::Until(Undo::Thaw(master));
         }
+        ClusterFault::MoveSlot => return move_slot(cluster, key, master, dice),
     }
     Struck::Done
+}
+
+/// Moves the slot of `key` from its master to another, with rests between the keys.
+fn move_slot(cluster: &Cluster, key: &str, from: usize, dice: &mut Jitter) -> Struck {
+    let others: Vec<usize> = cluster.masters().into_iter().filter(|node| *node != from).collect();
+    let to = others[pick(dice, others.len())];
+    let Ok(open) = cluster.begin_move(cluster.slot_of(key), from, to) else {
+        return Struck::Nothing;
+    };
+    let moved = open.keys().and_then(|keys| {
+        keys.iter().try_for_each(|key| {
+            thread::sleep(dice.between(Duration::ZERO, LONGEST_REST));
+            open.move_key(key)
+        })
+    });
+    let ended = moved.and_then(|()| open.end());
+    if ended.is_err() {
+        // A busy machine may take a master for dead, and its replica knows of no move.
+        open.give_up();
+    }
+    cluster.wait_until_ok();
+    if ended.is_ok() { Struck::Done } else { Struck::Upset(Void::Holds) }
 }
 
 fn strike_postgres(fault: PostgresFault, server: &PostgresServer) -> Struck {
