@@ -17,14 +17,14 @@ use super::cluster;
 use super::errand::{Errand, Purpose, Replies, Request};
 use super::server::Server;
 
-/// More parcels than this are not written in one piece: the first of them would wait for the last,
-/// and the server would rest while they are gathered.
+/// More parcels than this are not written in one piece, and so many are written at once: the first
+/// of them would wait for the last, and the server would rest while they are gathered.
 const MOST_ABOARD: usize = 8;
 /// More parcels than this don't wait to be written.
 const MOST_WAITING: usize = 100_000;
 /// With fewer writes than this unanswered, a parcel is written at once. Otherwise it waits for the
 /// tasks that are about to run, and what they send is written with it.
-const FEW: usize = 4;
+const FEW: usize = 2;
 
 /// A connection of the `redis` crate; clones share it.
 #[derive(Clone)]
@@ -110,7 +110,11 @@ impl Line {
             self.depart([parcel]);
         } else {
             traffic.waiting.push_back(parcel);
-            call(traffic);
+            if traffic.waiting.len() < self.most_aboard() {
+                call(traffic);
+            } else {
+                self.depart_with_most(traffic);
+            }
         }
     }
 
@@ -119,19 +123,14 @@ impl Line {
     pub(super) fn ferry(&self, cx: &Context<'_>, gave_way: &mut bool) {
         let mut traffic = self.traffic();
         let mut left = traffic.waiting.len();
-        if left > 0 && !traffic.departing && !*gave_way {
+        if left > 0 && left < self.most_aboard() && !traffic.departing && !*gave_way {
             *gave_way = true;
             drop(traffic);
             return cx.waker().wake_by_ref();
         }
         *gave_way = false;
         while left > 0 && !traffic.departing {
-            let count = left.min(self.most_aboard());
-            left -= count;
-            let aboard: Vec<_> = traffic.waiting.drain(..count).collect();
-            traffic.departing = true;
-            drop(traffic);
-            self.depart(aboard);
+            left = left.saturating_sub(self.depart_with_most(traffic));
             traffic = self.traffic();
             left = left.min(traffic.waiting.len());
         }
@@ -140,6 +139,16 @@ impl Line {
         if again {
             call(traffic);
         }
+    }
+
+    /// Writes as much of what waits as goes into one piece; how much that is.
+    fn depart_with_most(&self, mut traffic: MutexGuard<'_, Traffic>) -> usize {
+        let count = traffic.waiting.len().min(self.most_aboard());
+        let aboard: Vec<_> = traffic.waiting.drain(..count).collect();
+        traffic.departing = true;
+        drop(traffic);
+        self.depart(aboard);
+        count
     }
 
     /// Writes parcels in one piece; `departing` is set.
