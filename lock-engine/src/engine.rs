@@ -14,15 +14,15 @@ use crate::background::{Background, Driven};
 use crate::{Acquired, Address, Client, Clock, Loss, Pending, Status};
 
 /// Carries out one backend's commands, and decides nothing.
-pub(crate) trait Link: Send + Sync + 'static {
+pub(crate) trait Link: Sized + Send + Sync + 'static {
     /// The machine whose commands these are.
     type Machine: Machine<Command: Send, Reply: Send, Cohort: Send> + Send;
     /// What the link keeps for one lock.
     type Site: Clone + Send;
-
-    /// Commands are computed, so they are carried out while the engine's mutex is held. Otherwise
-    /// they may be system calls, and it is not.
-    const PURE: bool;
+    /// What the link keeps for all locks behind the engine's mutex.
+    type Table: Default + Send;
+    /// What carrying out a request takes outside of that mutex.
+    type Errand;
 
     /// Where the lock `name` is.
     fn locate(&self, name: &str) -> Address;
@@ -36,24 +36,35 @@ pub(crate) trait Link: Send + Sync + 'static {
         now: Instant,
     ) -> Result<(Self::Machine, Self::Site), LockError>;
 
-    /// Carries one request out; `None` if the answer comes from [`Link::poll_answer`].
-    fn carry_out(
+    /// Carries one request out as far as that is computed; the engine's mutex is held.
+    fn compute(
         &self,
+        table: &mut Self::Table,
         lock: LockId,
         site: &Self::Site,
         request: Request<<Self::Machine as Machine>::Command>,
         now: Instant,
-    ) -> Option<Result<<Self::Machine as Machine>::Reply, Fault>>;
+    ) -> Step<Self>;
+
+    /// Carries the rest of a request out, which may take system calls; `None` if the answer comes
+    /// from [`Link::poll_answer`], or from elsewhere.
+    fn carry_out(
+        &self,
+        lock: LockId,
+        site: &Self::Site,
+        errand: Self::Errand,
+        now: Instant,
+    ) -> Option<Result<Reply<Self>, Fault>>;
 
     /// Takes the next thing that a lock is to hear of. Called with the engine's mutex held, so that
     /// each lock hears in order.
-    fn poll_answer(&self) -> Option<(LockId, Answer<<Self::Machine as Machine>::Reply>)>;
+    fn poll_answer(&self, table: &mut Self::Table, now: Instant) -> Option<(LockId, Answer<Self>)>;
 
     /// When time next matters to the link.
-    fn poll_timeout(&self) -> Option<Instant>;
+    fn poll_timeout(&self, table: &Self::Table) -> Option<Instant>;
 
-    /// Lets time pass.
-    fn handle_timeout(&self, now: Instant);
+    /// Lets time pass, outside of the engine's mutex.
+    fn handle_timeout(&self, _now: Instant) {}
 
     /// What comes for the lock `before`, and for its site, is for `lock` from now on.
     fn redirect(&self, _site: &Self::Site, _before: LockId, _lock: LockId) {}
@@ -64,18 +75,37 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// Who holds a lock.
     fn info(
         &self,
+        engine: &Engine<Self>,
         address: &Address,
         demand: Demand,
         now: Instant,
     ) -> Pending<Result<LockInfo, LockError>>;
 
     /// The locks that are known.
-    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>>;
+    fn list(
+        &self,
+        engine: &Engine<Self>,
+        now: Instant,
+    ) -> Pending<Result<Vec<LockInfo>, LockError>>;
+}
+
+type Reply<L> = <<L as Link>::Machine as Machine>::Reply;
+
+/// How far a request got without a system call.
+pub(crate) enum Step<L: Link> {
+    Answered(Result<Reply<L>, Fault>),
+    /// The answer comes from [`Link::poll_answer`].
+    Later,
+    #[cfg_attr(
+        not(any(feature = "file", feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "memory needs no system calls")
+    )]
+    Outside(L::Errand),
 }
 
 /// What a link tells a lock later, or unasked.
-pub(crate) enum Answer<R> {
-    Reply(RequestId, Result<R, Fault>),
+pub(crate) enum Answer<L: Link> {
+    Reply(RequestId, Result<Reply<L>, Fault>),
     Loss(LossReason),
 }
 
@@ -91,6 +121,7 @@ pub(crate) struct Engine<L: Link> {
 
 struct State<L: Link> {
     hub: Hub<L::Machine, Attendance<L::Site>>,
+    table: L::Table,
     /// How many locks have something left to do.
     open: usize,
     closing: bool,
@@ -104,9 +135,8 @@ impl<L: Link> Engine<L> {
             if let Clock::Manual(manual) = &clock {
                 manual.register(me.clone());
             }
-            let state = State { hub: Hub::new(), open: 0, closing: false, idle_wakers: Vec::new() };
             Self {
-                state: Mutex::new(state),
+                state: Mutex::new(State::new()),
                 link: link(me),
                 clock,
                 background: OnceLock::new(),
@@ -115,6 +145,7 @@ impl<L: Link> Engine<L> {
         })
     }
 
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn link(&self) -> &L {
         &self.link
     }
@@ -133,6 +164,11 @@ impl<L: Link> Engine<L> {
         Ok(self.background.get_or_init(|| background))
     }
 
+    /// The link's own table.
+    pub(crate) fn with_table<T>(&self, look: impl FnOnce(&mut L::Table) -> T) -> T {
+        look(&mut self.state().table)
+    }
+
     /// Lets every lock hear what the link has to tell.
     pub(crate) fn deliver(&self) -> Result<(), Fault> {
         self.drive(self.state(), None, self.clock.now(), |_| ()).1
@@ -140,12 +176,7 @@ impl<L: Link> Engine<L> {
 
     /// Tells one lock the outcome of a request.
     #[cfg(any(feature = "postgres", feature = "redis"))]
-    pub(crate) fn answer(
-        &self,
-        lock: LockId,
-        id: RequestId,
-        reply: Result<<L::Machine as Machine>::Reply, Fault>,
-    ) {
+    pub(crate) fn answer(&self, lock: LockId, id: RequestId, reply: Result<Reply<L>, Fault>) {
         // A deadline that can't be armed here is armed by the next call of a user, who is told.
         let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now), |_| ());
     }
@@ -199,26 +230,26 @@ impl<L: Link> Engine<L> {
                 moved_up.push(succession.lock);
             }
             if let Some(lock) = current {
-                state.note_events(lock, &mut wakers);
                 if let Some(request) = state.hub.poll_request(lock) {
-                    state = self.carry_out(state, lock, request, &mut now);
+                    state = self.carry_out(state, lock, request, &mut now, &mut wakers);
                     continue;
                 }
+                state.note_events(lock, &mut wakers);
                 state.forget_if_over(lock, &self.link, &mut wakers);
             }
             current = moved_up.pop();
             if current.is_some() {
                 continue;
             }
-            let Some((other, answer)) = self.link.poll_answer() else { break };
+            let Some((other, answer)) = self.link.poll_answer(&mut state.table, now) else { break };
             state.apply(other, answer, now);
             current = Some(other);
         }
-        let deadline = [state.hub.poll_timeout(), self.link.poll_timeout()];
+        let deadline = state.poll_timeout(&self.link);
         let seen = look(&mut state);
         drop(state);
         wakers.wake();
-        (seen, self.arm(deadline.into_iter().flatten().min()))
+        (seen, self.arm(deadline))
     }
 
     fn carry_out<'a>(
@@ -227,27 +258,35 @@ impl<L: Link> Engine<L> {
         lock: LockId,
         request: Request<<L::Machine as Machine>::Command>,
         now: &mut Instant,
+        wakers: &mut Wakers,
     ) -> MutexGuard<'a, State<L>> {
         let id = request.id;
-        let Some(site) = state.hub.attachment(lock).map(|attendance| attendance.site.clone())
-        else {
+        let State { hub, table, .. } = &mut *state;
+        let Some(Attendance { site, .. }) = hub.attachment(lock) else {
             return state;
         };
-        let reply = if *now > request.not_after {
-            Some(Err(Fault::not_sent("it was too late to ask")))
-        } else if L::PURE {
-            self.link.carry_out(lock, &site, request, *now)
+        let step = if *now > request.not_after {
+            Step::Answered(Err(Fault::not_sent("it was too late to ask")))
         } else {
-            drop(state);
-            let reply = self.link.carry_out(lock, &site, request, *now);
-            // What is computed takes no time; a system call may.
-            *now = self.clock.now();
-            state = self.state();
-            reply
+            self.link.compute(table, lock, site, request, *now)
         };
-        if let Some(reply) = reply {
-            state.hub.handle_reply(lock, id, reply, *now);
-        }
+        let reply = match step {
+            Step::Answered(reply) => reply,
+            Step::Later => return state,
+            Step::Outside(errand) => {
+                let site = site.clone();
+                // Whoever looks meanwhile is to see what is known.
+                state.note_events(lock, wakers);
+                drop(state);
+                let reply = self.link.carry_out(lock, &site, errand, *now);
+                // What is computed takes no time; a system call may.
+                *now = self.clock.now();
+                state = self.state();
+                let Some(reply) = reply else { return state };
+                reply
+            }
+        };
+        state.hub.handle_reply(lock, id, reply, *now);
         state
     }
 
@@ -264,6 +303,24 @@ impl<L: Link> Engine<L> {
 }
 
 impl<L: Link> State<L> {
+    fn new() -> Self {
+        Self {
+            hub: Hub::new(),
+            table: L::Table::default(),
+            open: 0,
+            closing: false,
+            idle_wakers: Vec::new(),
+        }
+    }
+
+    /// When time next matters to a lock, or to the link.
+    fn poll_timeout(&self, link: &L) -> Option<Instant> {
+        match (self.hub.poll_timeout(), link.poll_timeout(&self.table)) {
+            (Some(locks), Some(link)) => Some(locks.min(link)),
+            (locks, link) => locks.or(link),
+        }
+    }
+
     fn note_events(&mut self, lock: LockId, wakers: &mut Wakers) {
         while let Some(event) = self.hub.poll_event(lock) {
             if let Some(attendance) = self.hub.attachment(lock) {
@@ -289,12 +346,7 @@ impl<L: Link> State<L> {
         }
     }
 
-    fn apply(
-        &mut self,
-        lock: LockId,
-        answer: Answer<<L::Machine as Machine>::Reply>,
-        now: Instant,
-    ) {
+    fn apply(&mut self, lock: LockId, answer: Answer<L>, now: Instant) {
         match answer {
             Answer::Reply(id, reply) => self.hub.handle_reply(lock, id, reply, now),
             Answer::Loss(reason) => self.hub.disconnect(lock, reason, now),
@@ -367,8 +419,7 @@ impl<L: Link> Driven for Engine<L> {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let hub = self.state().hub.poll_timeout();
-        [hub, self.link.poll_timeout()].into_iter().flatten().min()
+        self.state().poll_timeout(&self.link)
     }
 
     fn nudge(&self, lock: LockId) {
@@ -476,11 +527,11 @@ impl<L: Link> Client for Engine<L> {
     }
 
     fn info(&self, address: &Address, demand: Demand) -> Pending<Result<LockInfo, LockError>> {
-        self.link.info(address, demand, self.clock.now())
+        self.link.info(self, address, demand, self.clock.now())
     }
 
     fn list(&self) -> Pending<Result<Vec<LockInfo>, LockError>> {
-        self.link.list(self.clock.now())
+        self.link.list(self, self.clock.now())
     }
 
     fn close(&self) {

@@ -1,7 +1,7 @@
 //! Locks inside this process, and what a test can do to them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lock_proto::memory::{Command, LockTable, MemoryLock, Reply};
@@ -10,18 +10,11 @@ use lock_proto::{
     Request,
 };
 
-use crate::engine::{Answer, Engine, Link};
+use crate::engine::{Answer, Engine, Link, Step};
 use crate::{Address, Client, Clock, Pending};
 
-/// Carries commands to a lock table.
-struct MemoryLink {
-    table: Mutex<LockTable>,
-    /// Whether the table may have something to tell, so that nobody locks it to find out.
-    answers: AtomicBool,
-    /// When time next matters to the table, in nanoseconds; `u64::MAX` is never. Whoever brings it
-    /// forward drives afterwards.
-    due: AtomicU64,
-}
+/// Hands commands to a lock table.
+struct MemoryLink;
 
 /// The locks of one in-memory provider; every clone is the same.
 #[derive(Clone)]
@@ -33,10 +26,7 @@ impl Memory {
     /// Locks on `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let table = Mutex::new(LockTable::new());
-        let due = AtomicU64::new(u64::MAX);
-        let link = MemoryLink { table, answers: AtomicBool::new(false), due };
-        Self { engine: Engine::with(clock, |_| link) }
+        Self { engine: Engine::with(clock, |_| MemoryLink) }
     }
 
     /// The locks, for the adapters.
@@ -49,7 +39,7 @@ impl Memory {
     pub fn revoke(&self, name: &str, reason: &LossReason) -> usize {
         let Ok(name) = LockName::new(name) else { return 0 };
         let now = self.engine.clock().now();
-        let revoked = self.engine.link().change(|table| table.revoke(&name, reason, now));
+        let revoked = self.engine.with_table(|table| table.revoke(&name, reason, now));
         // Nothing is armed by a loss.
         let _ = self.engine.deliver();
         revoked
@@ -57,32 +47,15 @@ impl Memory {
 
     /// From now on carries every request out this much later.
     pub fn delay_requests(&self, delay: Duration) {
-        self.engine.link().table().delay_requests(delay);
-    }
-}
-
-impl MemoryLink {
-    fn table(&self) -> MutexGuard<'_, LockTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut LockTable) -> T) -> T {
-        let mut table = self.table();
-        let changed = change(&mut table);
-        if table.has_answers() {
-            self.answers.store(true, Ordering::Release);
-        }
-        let due = table.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        self.due.store(due.as_nanos(), Ordering::Release);
-        changed
+        self.engine.with_table(|table| table.delay_requests(delay));
     }
 }
 
 impl Link for MemoryLink {
     type Machine = MemoryLock;
     type Site = ();
-
-    const PURE: bool = true;
+    type Table = LockTable;
+    type Errand = Infallible;
 
     fn locate(&self, name: &str) -> Address {
         Address::named(name)
@@ -99,51 +72,56 @@ impl Link for MemoryLink {
         Ok((MemoryLock::new(name, demand, options, now)?, ()))
     }
 
-    fn carry_out(
+    fn compute(
         &self,
+        table: &mut LockTable,
         lock: LockId,
         (): &(),
         request: Request<Command>,
         now: Instant,
-    ) -> Option<Result<Reply, Fault>> {
-        self.change(|table| table.execute(lock, request, now)).map(Ok)
+    ) -> Step<Self> {
+        table.execute(lock, request, now).map_or(Step::Later, |reply| Step::Answered(Ok(reply)))
     }
 
-    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
-        if !self.answers.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut table = self.table();
+    fn carry_out(
+        &self,
+        _: LockId,
+        (): &(),
+        errand: Infallible,
+        _: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        match errand {}
+    }
+
+    fn poll_answer(&self, table: &mut LockTable, now: Instant) -> Option<(LockId, Answer<Self>)> {
+        table.handle_timeout(now);
         if let Some((lock, id, reply)) = table.poll_reply() {
             return Some((lock, Answer::Reply(id, Ok(reply))));
         }
-        if let Some(notice) = table.poll_notice() {
-            return Some((notice.lock, Answer::Loss(notice.reason)));
-        }
-        self.answers.store(false, Ordering::Release);
-        None
+        table.poll_notice().map(|notice| (notice.lock, Answer::Loss(notice.reason)))
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        Some(Instant::from_nanos(self.due.load(Ordering::Acquire)))
-            .filter(|due| *due < Instant::FAR_FUTURE)
-    }
-
-    fn handle_timeout(&self, now: Instant) {
-        self.change(|table| table.handle_timeout(now));
+    fn poll_timeout(&self, table: &LockTable) -> Option<Instant> {
+        table.poll_timeout()
     }
 
     fn info(
         &self,
+        engine: &Engine<Self>,
         address: &Address,
         demand: Demand,
         now: Instant,
     ) -> Pending<Result<LockInfo, LockError>> {
         let name = LockName::new(Arc::clone(&address.name));
-        Pending::ready(name.map(|name| self.table().info(&name, demand, now)))
+        let info = name.map(|name| engine.with_table(|table| table.info(&name, demand, now)));
+        Pending::ready(info)
     }
 
-    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
-        Pending::ready(Ok(self.table().list(now)))
+    fn list(
+        &self,
+        engine: &Engine<Self>,
+        now: Instant,
+    ) -> Pending<Result<Vec<LockInfo>, LockError>> {
+        Pending::ready(Ok(engine.with_table(|table| table.list(now))))
     }
 }

@@ -1,27 +1,24 @@
 //! Carries the commands of file locks to the file system and to this process's own queue.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use lock_proto::file::{Command, FileLock, FileLockOptions, Reply, file_name};
 use lock_proto::memory::{self, LockTable};
 use lock_proto::{
-    AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LockName, Request,
-    RequestId, Seed,
+    AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LockName, Request, Seed,
 };
 
 use super::info;
 use super::site::Site;
 use crate::client::FilePlace;
-use crate::engine::{Answer, Engine, Link};
+use crate::engine::{Answer, Engine, Link, Step};
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
 
 pub(super) struct FileLink {
     directory: Arc<Path>,
     settings: FileLockOptions,
-    /// Where the tasks of this process queue for each file.
-    queue: Mutex<LockTable>,
     seeds: Seeds,
     engine: Weak<Engine<Self>>,
 }
@@ -33,29 +30,16 @@ impl FileLink {
         seed: &Seed,
         engine: Weak<Engine<Self>>,
     ) -> Self {
-        let queue = Mutex::new(LockTable::new());
-        Self { directory, settings, queue, seeds: Seeds::new(seed), engine }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, LockTable> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ask_queue(
-        &self,
-        lock: LockId,
-        request: Request<memory::Command>,
-        now: Instant,
-    ) -> Option<Result<Reply, Fault>> {
-        self.queue().execute(lock, request, now).map(|reply| Ok(place(reply)))
+        Self { directory, settings, seeds: Seeds::new(seed), engine }
     }
 }
 
 impl Link for FileLink {
     type Machine = FileLock;
     type Site = Arc<Site>;
-
-    const PURE: bool = false;
+    /// Where the tasks of this process queue for each file.
+    type Table = LockTable;
+    type Errand = Command;
 
     fn locate(&self, name: &str) -> Address {
         Address { file: Some(self.place(name)), ..Address::named(name) }
@@ -76,75 +60,85 @@ impl Link for FileLink {
         Ok((machine, Arc::new(site)))
     }
 
-    fn carry_out(
+    fn compute(
         &self,
+        queue: &mut LockTable,
         lock: LockId,
         site: &Arc<Site>,
         request: Request<Command>,
         now: Instant,
-    ) -> Option<Result<Reply, Fault>> {
-        let name = site.queue();
-        match request.command {
+    ) -> Step<Self> {
+        let ask = match &request.command {
             Command::Enter { demand, wait } => {
-                let enter = memory::Command::Enter { name, demand, wait, ttl: None, owner: None };
-                self.ask_queue(lock, request.map(|_| enter), now)
+                let (demand, wait) = (*demand, *wait);
+                memory::Command::Enter { name: site.queue(), demand, wait, ttl: None, owner: None }
             }
-            Command::Leave => {
-                let leave = memory::Command::Leave { name, demand: site.demand() };
-                self.ask_queue(lock, request.map(|_| leave), now)
-            }
-            Command::CreateDirectory => Some(site.create_directory()),
-            Command::Open(file) => Some(site.open(file)),
-            Command::TryLock(file, mode) => Some(site.with(file, |at| at.try_lock(mode))),
-            Command::Watch(file) => {
-                let engine = self.engine.upgrade()?;
-                Some(site.watch(file, &engine, lock))
-            }
-            Command::Verify(file) => Some(site.with(file, |at| at.verify())),
-            Command::Read(file) => Some(site.with(file, |at| at.read())),
-            Command::Write(file, bytes) => Some(site.with(file, |at| at.write(&bytes))),
-            Command::Remove(file) => Some(site.with(file, |at| at.remove())),
-            Command::Close(file) => Some(site.close(file)),
-        }
+            Command::Leave => memory::Command::Leave { name: site.queue(), demand: site.demand() },
+            Command::CreateDirectory
+            | Command::Open(_)
+            | Command::TryLock(..)
+            | Command::Watch(_)
+            | Command::Verify(_)
+            | Command::Read(_)
+            | Command::Write(..)
+            | Command::Remove(_)
+            | Command::Close(_) => return Step::Outside(request.command),
+        };
+        let reply = queue.execute(lock, request.map(|_| ask), now);
+        reply.map_or(Step::Later, |reply| Step::Answered(Ok(place(reply))))
     }
 
-    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
-        let (lock, id, reply): (LockId, RequestId, _) = self.queue().poll_reply()?;
+    fn carry_out(
+        &self,
+        lock: LockId,
+        site: &Arc<Site>,
+        errand: Command,
+        _: Instant,
+    ) -> Option<Result<Reply, Fault>> {
+        Some(match errand {
+            // The queue has answered these.
+            Command::Enter { .. } | Command::Leave => return None,
+            Command::CreateDirectory => site.create_directory(),
+            Command::Open(file) => site.open(file),
+            Command::TryLock(file, mode) => site.with(file, |at| at.try_lock(mode)),
+            Command::Watch(file) => site.watch(file, &self.engine.upgrade()?, lock),
+            Command::Verify(file) => site.with(file, |at| at.verify()),
+            Command::Read(file) => site.with(file, |at| at.read()),
+            Command::Write(file, bytes) => site.with(file, |at| at.write(&bytes)),
+            Command::Remove(file) => site.with(file, |at| at.remove()),
+            Command::Close(file) => site.close(file),
+        })
+    }
+
+    fn poll_answer(&self, queue: &mut LockTable, _: Instant) -> Option<(LockId, Answer<Self>)> {
+        let (lock, id, reply) = queue.poll_reply()?;
         Some((lock, Answer::Reply(id, Ok(place(reply)))))
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self, _: &LockTable) -> Option<Instant> {
         None
     }
 
-    fn handle_timeout(&self, _now: Instant) {}
-
     fn info(
         &self,
+        engine: &Engine<Self>,
         address: &Address,
         demand: Demand,
         now: Instant,
     ) -> Pending<Result<LockInfo, LockError>> {
-        Pending::ready(self.info_of(address, demand, now))
+        let place = self.place_of(address);
+        Pending::ready(LockName::new(place.queue).and_then(|name| {
+            let queued = engine.with_table(|queue| queue.info(&name, demand, now));
+            info::of_lock(&place.path, &address.name, demand, &queued).map_err(LockError::Backend)
+        }))
     }
 
-    fn list(&self, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+    fn list(&self, _: &Engine<Self>, _: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
         Pending::ready(info::of_directory(&self.directory).map_err(LockError::Backend))
     }
 }
 
 impl FileLink {
-    fn info_of(
-        &self,
-        address: &Address,
-        demand: Demand,
-        now: Instant,
-    ) -> Result<LockInfo, LockError> {
-        let place = self.place_of(address);
-        let queued = self.queue().info(&LockName::new(place.queue)?, demand, now);
-        info::of_lock(&place.path, &address.name, demand, &queued).map_err(LockError::Backend)
-    }
-
     fn place_of(&self, address: &Address) -> FilePlace {
         address.file.clone().unwrap_or_else(|| self.place(&address.name))
     }

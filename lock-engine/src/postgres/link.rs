@@ -23,7 +23,7 @@ use super::session::serve;
 use super::setup::PostgresPlan;
 use crate::background::Driven as _;
 use crate::crowds::{Crowds, Queue};
-use crate::engine::{Answer, Engine, Link};
+use crate::engine::{Answer, Engine, Link, Step};
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
 
@@ -320,8 +320,8 @@ impl Pool {
 impl Link for PostgresLink {
     type Machine = PostgresLock;
     type Site = SeatId;
-
-    const PURE: bool = false;
+    type Table = ();
+    type Errand = Request<Command>;
 
     fn locate(&self, name: &str) -> Address {
         Address::named(name)
@@ -355,6 +355,17 @@ impl Link for PostgresLink {
         Ok((lock, self.pool().sessions.seat()))
     }
 
+    fn compute(
+        &self,
+        (): &mut (),
+        _: LockId,
+        _: &SeatId,
+        request: Request<Command>,
+        _: Instant,
+    ) -> Step<Self> {
+        Step::Outside(request)
+    }
+
     fn carry_out(
         &self,
         lock: LockId,
@@ -370,7 +381,7 @@ impl Link for PostgresLink {
         }
     }
 
-    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
+    fn poll_answer(&self, (): &mut (), _: Instant) -> Option<(LockId, Answer<Self>)> {
         if !self.has_losses.load(Ordering::Acquire) {
             return None;
         }
@@ -385,7 +396,7 @@ impl Link for PostgresLink {
         None
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self, (): &()) -> Option<Instant> {
         Some(Instant::from_nanos(self.due.load(Ordering::Acquire)))
             .filter(|due| *due < Instant::FAR_FUTURE)
     }
@@ -426,6 +437,7 @@ impl Link for PostgresLink {
 
     fn info(
         &self,
+        _: &Engine<Self>,
         address: &Address,
         demand: Demand,
         now: Instant,
@@ -433,7 +445,7 @@ impl Link for PostgresLink {
         info::info(self, address, demand, now)
     }
 
-    fn list(&self, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+    fn list(&self, _: &Engine<Self>, now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
         info::list(self, now)
     }
 }

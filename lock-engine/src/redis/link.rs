@@ -20,7 +20,7 @@ use super::listeners::Listeners;
 use super::transport::{Office, Origin, Ticket};
 use super::{Inbox, info};
 use crate::crowds::{Crowds, Queue};
-use crate::engine::{Answer, Engine, Link};
+use crate::engine::{Answer, Engine, Link, Step};
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
 
@@ -109,8 +109,8 @@ impl RedisLink {
 impl Link for RedisLink {
     type Machine = RedisLock;
     type Site = ();
-
-    const PURE: bool = false;
+    type Table = ();
+    type Errand = Request<Command>;
 
     fn locate(&self, name: &str) -> Address {
         let keys = LockName::new(name).and_then(|name| Keys::new(&self.prefix, &name));
@@ -148,6 +148,17 @@ impl Link for RedisLink {
         Ok((machine, ()))
     }
 
+    fn compute(
+        &self,
+        (): &mut (),
+        _: LockId,
+        (): &(),
+        request: Request<Command>,
+        _: Instant,
+    ) -> Step<Self> {
+        Step::Outside(request)
+    }
+
     fn carry_out(
         &self,
         lock: LockId,
@@ -170,7 +181,7 @@ impl Link for RedisLink {
         None
     }
 
-    fn poll_answer(&self) -> Option<(LockId, Answer<Reply>)> {
+    fn poll_answer(&self, (): &mut (), _: Instant) -> Option<(LockId, Answer<Self>)> {
         if !self.has_early.load(Ordering::Acquire) {
             return None;
         }
@@ -180,11 +191,9 @@ impl Link for RedisLink {
         next.map(|(lock, request, reply)| (lock, Answer::Reply(request, reply)))
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self, (): &()) -> Option<Instant> {
         None
     }
-
-    fn handle_timeout(&self, _now: Instant) {}
 
     fn redirect(&self, (): &(), before: LockId, lock: LockId) {
         self.listeners.redirect(before, lock);
@@ -196,6 +205,7 @@ impl Link for RedisLink {
 
     fn info(
         &self,
+        _: &Engine<Self>,
         address: &Address,
         demand: Demand,
         _now: Instant,
@@ -213,7 +223,7 @@ impl Link for RedisLink {
         })
     }
 
-    fn list(&self, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
+    fn list(&self, _: &Engine<Self>, _now: Instant) -> Pending<Result<Vec<LockInfo>, LockError>> {
         let (prefix, engine) = (Arc::clone(&self.prefix), self.engine.clone());
         let infos = info::of_all(&self.courier, &prefix);
         Pending::asking(async move {
