@@ -220,12 +220,14 @@ impl<M: Machine, A> Hub<M, A> {
 
     fn input(&mut self, lock: LockId, now: Instant, record: impl FnOnce(&mut M, Instant)) {
         let now = self.clamp(now);
-        let Some(tenant) = self.tenant(lock) else {
+        let Some(tenant) = tenant_of(&mut self.slots, lock) else {
             return;
         };
         record(&mut tenant.machine, now);
-        self.index_deadline(lock);
-        self.move_up(lock);
+        tenant.index_deadline(lock, &mut self.deadlines);
+        if tenant.seat != Seat::Alone {
+            self.move_up(lock);
+        }
     }
 
     /// Gives a new lock its seat in its cohort.
@@ -273,31 +275,43 @@ impl<M: Machine, A> Hub<M, A> {
     }
 
     fn index_deadline(&mut self, lock: LockId) {
-        let Some(tenant) = self.tenant(lock) else {
-            return;
-        };
-        let next = tenant.machine.poll_timeout().map(|deadline| deadline.at);
-        let known = core::mem::replace(&mut tenant.deadline, next);
-        if next == known {
-            return;
-        }
-        if let Some(at) = known {
-            self.deadlines.remove(&(at, lock));
-        }
-        if let Some(at) = next {
-            self.deadlines.insert((at, lock));
+        if let Some(tenant) = tenant_of(&mut self.slots, lock) {
+            tenant.index_deadline(lock, &mut self.deadlines);
         }
     }
 
     fn tenant(&mut self, lock: LockId) -> Option<&mut Tenant<M, A>> {
-        let slot = self.slots.get_mut(lock.index as usize)?;
-        slot.tenant.as_mut().filter(|_| slot.generation == lock.generation)
+        tenant_of(&mut self.slots, lock)
     }
 
     fn clamp(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
     }
+}
+
+impl<M: Machine, A> Tenant<M, A> {
+    /// Keeps `deadlines` true to what the machine says.
+    #[inline]
+    fn index_deadline(&mut self, lock: LockId, deadlines: &mut BTreeSet<(Instant, LockId)>) {
+        let next = self.machine.poll_timeout().map(|deadline| deadline.at);
+        let known = core::mem::replace(&mut self.deadline, next);
+        if next == known {
+            return;
+        }
+        if let Some(at) = known {
+            deadlines.remove(&(at, lock));
+        }
+        if let Some(at) = next {
+            deadlines.insert((at, lock));
+        }
+    }
+}
+
+#[inline]
+fn tenant_of<M, A>(slots: &mut [Slot<M, A>], lock: LockId) -> Option<&mut Tenant<M, A>> {
+    let slot = slots.get_mut(lock.index as usize)?;
+    slot.tenant.as_mut().filter(|_| slot.generation == lock.generation)
 }
 
 impl<M: Machine, A> Default for Hub<M, A> {

@@ -1,5 +1,6 @@
 //! The lock table: one weighted queue per name.
 
+use alloc::boxed::Box;
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -9,6 +10,9 @@ use core::time::Duration;
 use super::{Command, Reply};
 use crate::info::{Holder, LockInfo};
 use crate::{Demand, Instant, LockId, LockName, LossReason, Request, RequestId};
+
+/// Room for waiters that may be kept for later.
+const SPARE_WAITERS: usize = 64;
 
 /// Mutexes, reader-writer locks and semaphores, each a weighted queue.
 ///
@@ -29,7 +33,10 @@ use crate::{Demand, Instant, LockId, LockName, LossReason, Request, RequestId};
 /// [phase-fair]: https://www.cs.unc.edu/~anderson/papers/ecrts09b.pdf
 #[derive(Clone, Debug, Default)]
 pub struct LockTable {
-    queues: BTreeMap<Key, Queue>,
+    /// Boxed, so that a name that comes and goes moves little of the map.
+    queues: BTreeMap<Key, Box<Queue>>,
+    /// The queue that was last unused, for the next name.
+    spare: Option<Box<Queue>>,
     replies: VecDeque<(LockId, RequestId, Reply)>,
     notices: VecDeque<Notice>,
     expiries: BTreeMap<(Instant, LockId), Key>,
@@ -222,7 +229,8 @@ impl LockTable {
     #[inline]
     fn enter(&mut self, key: Key, waiter: Waiter, wait: bool, now: Instant) -> Option<Reply> {
         let lease = waiter.ttl.map(|ttl| (key.clone(), now + ttl));
-        let queue = self.queues.entry(key).or_default();
+        let spare = &mut self.spare;
+        let queue = self.queues.entry(key).or_insert_with(|| spare.take().unwrap_or_default());
         if queue.admits_newcomer(waiter.demand) {
             self.last_fence += 1;
             if let Some((key, end)) = lease {
@@ -277,7 +285,7 @@ impl LockTable {
             self.replies.push_back((lock, request, reply));
         }
         if entry.get().is_unused() {
-            entry.remove();
+            self.spare = entry.remove().emptied();
         }
     }
 
@@ -354,6 +362,7 @@ impl Queue {
         Reply::Granted { fence, valid_until }
     }
 
+    #[inline]
     fn unseat(&mut self, lock: LockId) -> Option<Tenure> {
         let is_first = self.first.as_ref().is_some_and(|(first, _)| *first == lock);
         let tenure = if is_first {
@@ -390,6 +399,12 @@ impl Queue {
 
     fn is_unused(&self) -> bool {
         self.used == 0 && self.waiters.is_empty()
+    }
+
+    /// Itself as new, unless it has grown.
+    fn emptied(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.readers_due = 0;
+        Some(self).filter(|queue| queue.waiters.capacity() <= SPARE_WAITERS)
     }
 
     fn info(&self, key: &Key, now: Instant) -> LockInfo {
