@@ -1,5 +1,8 @@
 //! What locks are for: a place that their holders write to.
 
+use lock_proto::{Hub, LockId, Machine};
+
+use crate::entropy::Entropy;
 use crate::trace::Trace;
 
 /// A store that is written to by whoever holds a lock, or held it.
@@ -44,6 +47,27 @@ impl Storage {
     /// A hold is over, by its holder's clock, if it was not before.
     pub fn end(&mut self, hold: HoldNumber, at: u64) {
         self.holds[hold.0].over_at.get_or_insert(at);
+    }
+
+    /// Somebody of `hub` writes, without a look at whether it still has the lock; or what was written
+    /// arrives. `hold` says which hold an attachment is of.
+    pub(crate) fn disturb<M: Machine, A>(
+        &mut self,
+        hub: &mut Hub<M, A>,
+        hold: impl Fn(&A) -> Option<HoldNumber>,
+        entropy: &mut Entropy,
+        trace: &mut Trace,
+    ) {
+        if !self.on_the_way.is_empty() && entropy.pick(2) == 0 {
+            let chosen = entropy.pick(self.on_the_way.len());
+            return self.arrive(chosen, trace);
+        }
+        let locks: Vec<LockId> = hub.locks().collect();
+        let holds = locks.into_iter().filter_map(|lock| hold(hub.attachment(lock)?));
+        let holds: Vec<HoldNumber> = holds.collect();
+        if !holds.is_empty() {
+            self.send(holds[entropy.pick(holds.len())]);
+        }
     }
 
     /// Somebody writes, perhaps without a look at whether it still may.

@@ -3,6 +3,7 @@
 use lock_proto::Fault;
 
 use crate::entropy::Entropy;
+use crate::trace::Trace;
 
 /// A random half of the faults of a world: all of them at once hide bugs from each other.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +23,14 @@ impl Swarm {
     }
 }
 
-/// Why a Redis server that is there does not carry out a request.
-pub(crate) fn unwilling(entropy: &mut Entropy) -> Fault {
-    match entropy.pick(2) {
+/// Why a Redis server that is there does not carry out a request, now and then.
+pub(crate) fn unwilling(entropy: &mut Entropy, trace: &mut Trace) -> Option<Fault> {
+    if !entropy.happens(12) {
+        return None;
+    }
+    trace.saw("a server was unwilling");
+    Some(match entropy.pick(2) {
         0 => Fault::refused("READONLY You can't write against a read only replica."),
         _ => Fault::not_sent("NOSCRIPT No matching script."),
-    }
+    })
 }

@@ -47,6 +47,15 @@ pub(crate) fn check<M: Backend>(machine: M, script: &str, expected: Expect) {
     expected.assert_eq(&timeline.transcript);
 }
 
+/// The same from the end of `opening` on, which another test shows.
+pub(crate) fn check_after<M: Backend>(machine: M, opening: &str, script: &str, expected: Expect) {
+    let mut timeline = Timeline::new(machine);
+    opening.split_whitespace().for_each(|word| timeline.play(word));
+    timeline.transcript.clear();
+    script.split_whitespace().for_each(|word| timeline.play(word));
+    expected.assert_eq(&timeline.transcript);
+}
+
 pub(crate) fn name() -> LockName {
     LockName::new("orders").expect("a short name")
 }

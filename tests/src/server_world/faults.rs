@@ -8,7 +8,6 @@ use lock_proto::{Fault, LockId, LossReason};
 use super::client::{Client, Flight, State};
 use super::rules::{Habit, Rule};
 use super::{CLIENTS, Setting, World};
-use crate::storage::HoldNumber;
 use crate::swarm::unwilling;
 use crate::trace::Happening;
 
@@ -159,30 +158,16 @@ impl World<'_> {
         waits && self.breaks(Rule::Fallback)
     }
 
-    /// Somebody writes to what its lock is for, without a look at whether it still has the lock; or
-    /// what was written arrives.
+    /// Somebody writes to what its lock is for, or what was written arrives.
     pub(super) fn write(&mut self, client: usize) {
-        let way = self.storage.on_the_way();
-        if way > 0 && self.entropy.pick(2) == 0 {
-            let chosen = self.entropy.pick(way);
-            return self.storage.arrive(chosen, self.trace);
-        }
         let hub = &mut self.clients[client].hub;
-        let locks: Vec<LockId> = hub.locks().collect();
-        let holds = locks.into_iter().filter_map(|lock| hub.attachment(lock)?.hold);
-        let holds: Vec<HoldNumber> = holds.collect();
-        if !holds.is_empty() {
-            self.storage.send(holds[self.entropy.pick(holds.len())]);
-        }
+        self.storage.disturb(hub, |belief| belief.hold, &mut self.entropy, self.trace);
     }
 
     /// Why a request is not carried out, now and then.
     pub(super) fn unwilling(&mut self) -> Option<Fault> {
-        if !self.has(Trouble::Errors) || !self.entropy.happens(12) {
-            return None;
-        }
-        self.trace.saw("the server was unwilling");
-        Some(unwilling(&mut self.entropy))
+        let errs = self.has(Trouble::Errors);
+        errs.then(|| unwilling(&mut self.entropy, self.trace)).flatten()
     }
 
     /// A request is to arrive once more.
