@@ -1,7 +1,7 @@
 //! What is promised of exclusion and fences, and what is not: each in both directions.
 
 use lock_tests::entropy::Entropy;
-use lock_tests::postgres_world::{self, Pooling};
+use lock_tests::postgres_world::{self, Flaw, Pooling};
 use lock_tests::quorum_world::{self, Rule as Vote};
 use lock_tests::redis_model::Omission;
 use lock_tests::seeds::{Simulation, schedule, seeds_until, violation};
@@ -37,6 +37,10 @@ fn servers(setting: quorum_world::Setting, entropy: Entropy, trace: &mut Trace) 
 
 fn votes_without(rule: Vote, entropy: Entropy, trace: &mut Trace) {
     quorum_world::run(quorum_world::Setting::Broken(rule), entropy, trace);
+}
+
+fn sessions(flaw: Flaw, entropy: Entropy, trace: &mut Trace) {
+    postgres_world::run(flaw, entropy, trace);
 }
 
 fn pooled(pooling: Pooling, entropy: Entropy, trace: &mut Trace) {
@@ -127,7 +131,9 @@ fn where_no_server_forgets_ballots_rise_if_yeses_of_one_ballot_count() {
 fn where_one_server_forgets_only_a_majority_and_one_more_excludes_and_orders() {
     let forgetful: Simulation =
         |bytes, trace| servers(quorum_world::Setting::Forgetful, bytes, trace);
-    holds(3_000, forgetful, &["a server forgot", "table B, (c)"]);
+    let states =
+        ["a server forgot", "requests outlived the restart of their server", "table B, (c)"];
+    holds(3_000, forgetful, &states);
     fails(4_000, "exclusion", |bytes, trace| votes_without(Vote::SpareServer, bytes, trace));
     fails(4_000, "ballots", |bytes, trace| votes_without(Vote::SpareGrant, bytes, trace));
 }
@@ -167,4 +173,20 @@ fn a_session_that_is_passed_on_has_nothing_of_its_last_client_if_it_is_reset() {
     let sound: Simulation = |bytes, trace| pooled(Pooling::Sound, bytes, trace);
     holds(4_000, sound, &["a session outlived its client"]);
     fails(100, "leak", |bytes, trace| pooled(Pooling::NoReset, bytes, trace));
+}
+
+#[test]
+fn fences_of_postgres_rise_through_crashes_and_promotions_that_were_heard_of() {
+    let sound: Simulation = |bytes, trace| sessions(Flaw::None, bytes, trace);
+    let states = ["a standby that lacked transactions was promoted", "a backend was killed"];
+    holds(4_000, sound, &states);
+    fails(4_000, "fence", |bytes, trace| sessions(Flaw::LeavesLogInMemory, bytes, trace));
+    fails(8_000, "fence", |bytes, trace| sessions(Flaw::PromotesStrangers, bytes, trace));
+}
+
+#[test]
+fn a_fenced_store_stands_where_sessions_are_killed_and_an_unfenced_one_does_not() {
+    let sound: Simulation = |bytes, trace| sessions(Flaw::None, bytes, trace);
+    holds(4_000, sound, &["a backend was killed", "a write with an older token was refused"]);
+    fails(4_000, "storage", |bytes, trace| sessions(Flaw::UnfencedStorage, bytes, trace));
 }

@@ -7,6 +7,7 @@
 mod client;
 mod finish;
 mod line;
+mod log;
 mod office;
 mod pooler;
 mod server;
@@ -22,11 +23,13 @@ use lock_proto::redis::Side;
 use lock_proto::{AcquireOptions, Hub, Instant, LockId, LockName, Renewal, Seed};
 
 use self::client::{Belief, Client};
+use self::log::Log;
 use self::pooler::Pooler;
 pub use self::pooler::Pooling;
 use self::server::{CancelFlight, Wire, WireId};
 use crate::advisory_model::{Scope, Server};
 use crate::entropy::Entropy;
+use crate::storage::Storage;
 use crate::trace::{Happening, Trace};
 
 const LOCKS: usize = 12;
@@ -58,6 +61,12 @@ pub enum Flaw {
     KeepsForThePool,
     /// A statement leaves its transaction open.
     LeavesTransactions,
+    /// A fence is told before it is on disk.
+    LeavesLogInMemory,
+    /// What is promoted has not heard of the promotion before.
+    PromotesStrangers,
+    /// What holders write to accepts older fences.
+    UnfencedStorage,
 }
 
 /// What somebody may want in a world.
@@ -107,7 +116,9 @@ pub struct World<'a> {
     /// Whether the locks of a mutex stand in the queue without a try.
     crowded: bool,
     fenced: bool,
-    fence: u64,
+    log: Log,
+    /// What the holders of `orders` write to.
+    storage: Storage,
     last_fence: BTreeMap<AdvisoryKey, u64>,
     /// Whether an administrator has cancelled anything.
     meddled: bool,
@@ -167,7 +178,8 @@ impl<'a> World<'a> {
             limits,
             wants,
             keys: PermitKeys::new(&name, LIMIT),
-            fence: 0,
+            log: Log::default(),
+            storage: Storage::new(flaw != Flaw::UnfencedStorage),
             last_fence: BTreeMap::new(),
             meddled: false,
             started: 0,
@@ -176,7 +188,7 @@ impl<'a> World<'a> {
     }
 
     fn run(mut self) {
-        while let Some(choice) = self.entropy.choose(32) {
+        while let Some(choice) = self.entropy.choose(36) {
             if self.step(choice) {
                 self.check();
             }
@@ -213,6 +225,7 @@ impl<'a> World<'a> {
             25..=27 => self.start(),
             28 | 29 => self.on_any_lock("release", |hub, lock, now| hub.release(lock, now)),
             30 => self.expire(),
+            31..=34 => self.write(),
             _ => self.disturb(),
         }
         true
@@ -223,7 +236,7 @@ impl<'a> World<'a> {
         if !self.up {
             return self.restart();
         }
-        match self.entropy.pick(13) {
+        match self.entropy.pick(14) {
             0 => self.on_any_lock("extend", |hub, lock, now| {
                 hub.extend(lock, Duration::from_millis(700), now);
             }),
@@ -234,6 +247,7 @@ impl<'a> World<'a> {
             7 => self.restart(),
             8 | 9 => self.meddle(),
             10 | 11 => self.lose_a_cancel(),
+            12 => self.replicate(),
             _ => self.server_drops_any(),
         }
     }
@@ -270,7 +284,8 @@ impl<'a> World<'a> {
             }
         };
         let process = &mut self.clients[client];
-        let belief = Belief::new(want, process.office.sessions.seat(), timeout.is_none());
+        let site = process.office.sessions.seat();
+        let belief = Belief::new(want, site, timeout.is_none(), self.now);
         let lock = process.hub.start(machine, belief, now);
         self.trace.note(|| format!("client {client} wants {want:?} as {lock:?}, {timeout:?}"));
         let (at, (name, side)) = (self.since_the_beginning(), want.named());
@@ -298,8 +313,10 @@ impl<'a> World<'a> {
             .clients
             .iter()
             .flat_map(|client| [client.hub.poll_timeout(), client.office.sessions.poll_timeout()]);
-        let next = clients.chain([self.server.poll_timeout()]).flatten().min()?;
-        Some(next.as_nanos().div_ceil(1_000).max(self.now))
+        let next = clients.chain([self.server.poll_timeout()]).flatten().min();
+        let next = next.map(|next| next.as_nanos().div_ceil(1_000));
+        let first = next.into_iter().chain(self.end_of_patience()).min()?;
+        Some(first.max(self.now))
     }
 
     /// Nobody's deadline is passed over, but nobody need be woken at it either.
@@ -345,6 +362,13 @@ impl<'a> World<'a> {
         self.settle(client);
     }
 
+    /// Somebody writes to what its lock is for, or what was written arrives.
+    fn write(&mut self) {
+        let client = self.entropy.pick(self.clients.len());
+        let hub = &mut self.clients[client].hub;
+        self.storage.disturb(hub, |belief| belief.hold, &mut self.entropy, self.trace);
+    }
+
     /// An administrator ends a session.
     fn kill_any(&mut self) {
         let living = self.wires.iter().filter(|(_, wire)| wire.backend.is_some());
@@ -381,6 +405,9 @@ impl<'a> World<'a> {
         let at = self.since_the_beginning();
         self.trace.happened(at, || Happening::Crashed { client });
         self.trace.saw("a client crashed");
+        for lock in self.clients[client].hub.locks().collect::<Vec<_>>() {
+            self.end_hold(client, lock);
+        }
         for wire in self.wires.values_mut() {
             if wire.owner.is_some_and(|(owner, _)| owner == client) {
                 wire.owner = None;
@@ -396,7 +423,8 @@ impl<'a> World<'a> {
         self.up = !self.up;
         let at = self.since_the_beginning();
         if self.up {
-            return self.trace.fault(at, || "the server starts".into());
+            self.trace.fault(at, || "the server starts".into());
+            return self.recover();
         }
         self.trace.fault(at, || "the server stops".into());
         self.trace.saw("the server stopped");

@@ -159,6 +159,27 @@ const BUGS: &[Bug] = &[
         simulation: |entropy, trace| postgres_world::run(Flaw::TellsNoLoss, entropy, trace),
     },
     Bug {
+        name: "postgres-unflushed-fence",
+        machine: "postgres",
+        violates: "fence",
+        source: "the number of a transaction that left nothing on disk is given out again",
+        simulation: |entropy, trace| postgres_world::run(Flaw::LeavesLogInMemory, entropy, trace),
+    },
+    Bug {
+        name: "postgres-unheard-promotion",
+        machine: "postgres",
+        violates: "fence",
+        source: "two standbys that are promoted unheard of write the same timeline",
+        simulation: |entropy, trace| postgres_world::run(Flaw::PromotesStrangers, entropy, trace),
+    },
+    Bug {
+        name: "postgres-unfenced-storage",
+        machine: "postgres",
+        violates: "storage",
+        source: "Kleppmann: a late write of one whose session is gone",
+        simulation: |entropy, trace| postgres_world::run(Flaw::UnfencedStorage, entropy, trace),
+    },
+    Bug {
         name: "postgres-session-locks-pooled",
         machine: "postgres-pooled",
         violates: "exclusion",

@@ -1,10 +1,12 @@
 //! One client: its locks, its sessions, and what it believes.
 
 use lock_proto::postgres::{PoolLimits, PostgresLock, SeatId, SessionId};
+use lock_proto::redis::Side;
 use lock_proto::{Event, Hub, Instant, LockError, LockId, LossReason, Succession};
 
 use super::office::Office;
 use super::{Flaw, Want, World};
+use crate::storage::HoldNumber;
 use crate::trace::Happening;
 
 /// One incarnation of a client.
@@ -22,6 +24,9 @@ pub(super) struct Belief {
     pub(super) state: State,
     /// Whether it waits for ever.
     pub(super) patient: bool,
+    asked_at: u64,
+    /// Which hold of the storage it is.
+    pub(super) hold: Option<HoldNumber>,
     let_go: bool,
 }
 
@@ -33,8 +38,8 @@ pub(super) enum State {
 }
 
 impl Belief {
-    pub(super) fn new(want: Want, site: SeatId, patient: bool) -> Self {
-        Self { want, site, state: State::Waiting, patient, let_go: false }
+    pub(super) fn new(want: Want, site: SeatId, patient: bool, asked_at: u64) -> Self {
+        Self { want, site, state: State::Waiting, patient, asked_at, hold: None, let_go: false }
     }
 }
 
@@ -66,6 +71,15 @@ impl World<'_> {
         if let Some(belief) = self.clients[client].hub.attachment(lock) {
             belief.state = State::Over;
             belief.let_go = true;
+        }
+        self.end_hold(client, lock);
+    }
+
+    /// What a client writes from now on it should not.
+    pub(super) fn end_hold(&mut self, client: usize, lock: LockId) {
+        let hold = self.clients[client].hub.attachment(lock).and_then(|belief| belief.hold);
+        if let Some(hold) = hold {
+            self.storage.end(hold, self.now);
         }
     }
 
@@ -157,6 +171,9 @@ impl World<'_> {
                 let line = session.and_then(|session| process.office.lines.get(&session));
                 let wire = line.and_then(|line| self.wires.get(&line.wire?));
                 let lives = wire.is_some_and(|wire| wire.backend.is_some());
+                if let (("orders", Side::Exclusive), Some(fence)) = (want.named(), fence) {
+                    belief.hold = Some(self.storage.begin(belief.asked_at, *fence));
+                }
                 // Who was killed meanwhile comes late, and holds nothing.
                 if let (Want::Lock(key, _), Some(fence), true) = (want, fence, lives) {
                     let last = self.last_fence.insert(key, *fence).unwrap_or(0);
@@ -166,6 +183,7 @@ impl World<'_> {
             Event::Lost(_) => {
                 belief.state = State::Over;
                 self.trace.saw("a lock was lost");
+                self.end_hold(client, lock);
             }
             Event::Failed(error) => {
                 belief.state = State::Over;

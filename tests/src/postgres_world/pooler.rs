@@ -5,6 +5,9 @@ use super::World;
 use super::server::{Wire, WireId};
 use crate::advisory_model::{Scope, SessionId as Backend, Statement};
 
+/// Whoever waits for a session for so long is hung up on, in microseconds: the `query_wait_timeout`.
+const PATIENCE: u64 = 120_000_000;
+
 /// What a pooler and the locks behind it agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the tests name every one")]
@@ -64,6 +67,28 @@ impl World<'_> {
         let room = self.up && pooler.idle.len() + taken < pooler.most;
         let asks = wire.owner.is_some() && !wire.over && !wire.sent.is_empty();
         asks && (room || !pooler.idle.is_empty())
+    }
+
+    /// Who waits for a session, and until when.
+    fn waiting(&self) -> impl Iterator<Item = (WireId, u64)> {
+        let waits = |wire: &Wire| wire.backend.is_none() && !wire.sent.is_empty();
+        let waiting = self.wires.iter().filter(move |(_, wire)| waits(wire));
+        waiting.map(|(id, wire)| (*id, wire.asked_at + PATIENCE))
+    }
+
+    /// When somebody has waited for a session for too long.
+    pub(super) fn end_of_patience(&self) -> Option<u64> {
+        self.waiting().map(|(_, until)| until).min()
+    }
+
+    /// Whoever has waited for a session for too long is hung up on.
+    pub(super) fn give_up_waiting(&mut self) {
+        let over: Vec<WireId> =
+            self.waiting().filter(|(_, until)| *until <= self.now).map(|(id, _)| id).collect();
+        for id in over {
+            self.trace.saw("somebody waited for a session for too long");
+            self.end_backend(id);
+        }
     }
 
     /// Gives a connection a session.

@@ -21,6 +21,8 @@ pub(super) struct Wire {
     pub(super) backend: Option<Backend>,
     /// The one before.
     pub(super) last: Option<Backend>,
+    /// Since when something waits to be carried out.
+    pub(super) asked_at: u64,
     /// Whether nobody will ever answer.
     pub(super) over: bool,
     /// `None` when nobody is at the other end.
@@ -88,6 +90,7 @@ impl Wire {
         Self {
             backend,
             last: None,
+            asked_at: 0,
             over: false,
             owner: Some(owner),
             sent: VecDeque::new(),
@@ -324,6 +327,7 @@ impl World<'_> {
 
     /// The waits whose time has come end.
     pub(super) fn expire(&mut self) {
+        self.give_up_waiting();
         for (backend, answer) in self.server.handle_timeout(self.instant()) {
             assert_eq!(answer, Answer::Failed(Failure::TimedOut));
             let found = self.wires.iter_mut().find(|(_, wire)| wire.backend == Some(backend));
@@ -398,8 +402,8 @@ impl World<'_> {
     }
 
     fn granted(&mut self, fenced: bool) -> Reply {
-        self.fence += 1;
-        Reply::Granted { fence: fenced.then_some(self.fence) }
+        let fence = self.mint();
+        Reply::Granted { fence: fenced.then_some(fence) }
     }
 
     fn try_gate(&mut self, backend: Backend, keys: PermitKeys) -> bool {

@@ -109,6 +109,9 @@ impl World<'_> {
                     line.expect("it is served").asked.push_back(asker);
                     let wire = self.wires.get_mut(&wire).expect("its client is there");
                     if !wire.over {
+                        if wire.sent.is_empty() {
+                            wire.asked_at = self.now;
+                        }
                         wire.sent.push_back(job);
                     }
                 }

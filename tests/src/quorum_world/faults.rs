@@ -1,11 +1,10 @@
 //! What befalls clients, connections and servers.
 
-use lock_proto::{Fault, LockId, LossReason};
+use lock_proto::{Fault, LossReason};
 
 use super::World;
 use super::client::Client;
 use super::servers::Flight;
-use crate::storage::HoldNumber;
 use crate::swarm::unwilling;
 use crate::trace::Happening;
 
@@ -30,6 +29,8 @@ pub(super) enum Trouble {
     Cuts,
     /// Servers go down.
     Outages,
+    /// Clients talk to a proxy, which keeps what is asked while its server starts anew.
+    Proxies,
 }
 
 /// How long a partition may last.
@@ -113,30 +114,16 @@ impl World<'_> {
         self.now < self.clients[client].paused_until
     }
 
-    /// Somebody writes to what its lock is for, without a look at whether it still has the lock; or
-    /// what was written arrives.
+    /// Somebody writes to what its lock is for, or what was written arrives.
     pub(super) fn write(&mut self, client: usize) {
-        let way = self.storage.on_the_way();
-        if way > 0 && self.entropy.pick(2) == 0 {
-            let chosen = self.entropy.pick(way);
-            return self.storage.arrive(chosen, self.trace);
-        }
         let hub = &mut self.clients[client].hub;
-        let locks: Vec<LockId> = hub.locks().collect();
-        let holds = locks.into_iter().filter_map(|lock| hub.attachment(lock)?.hold);
-        let holds: Vec<HoldNumber> = holds.collect();
-        if !holds.is_empty() {
-            self.storage.send(holds[self.entropy.pick(holds.len())]);
-        }
+        self.storage.disturb(hub, |belief| belief.hold, &mut self.entropy, self.trace);
     }
 
     /// Why a server does not carry out a request, now and then.
     pub(super) fn unwilling(&mut self) -> Option<Fault> {
-        if !self.has(Trouble::Errors) || !self.entropy.happens(12) {
-            return None;
-        }
-        self.trace.saw("a server was unwilling");
-        Some(unwilling(&mut self.entropy))
+        let errs = self.has(Trouble::Errors);
+        errs.then(|| unwilling(&mut self.entropy, self.trace)).flatten()
     }
 
     /// A request is to arrive once more, now and then.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use lock_proto::redis::{Command, Keys, Verb};
 use lock_proto::{Fault, LockId, RequestId};
 
+use super::faults::Trouble;
 use super::{EPOCH, INBOXES, Rule, Setting, World};
 use crate::redis_model::{Entry, Score, Store, Value};
 
@@ -117,6 +118,13 @@ impl World<'_> {
         self.trace.saw("a server forgot");
         self.forgotten = true;
         self.servers[server].store.flush();
+        if self.has(Trouble::Proxies) {
+            let asked = self.clients.iter().any(|client| !client.links[server].sent.is_empty());
+            if asked {
+                self.trace.saw("requests outlived the restart of their server");
+            }
+            return;
+        }
         self.ghosts.retain(|flight| flight.command.server != server);
         for client in 0..self.clients.len() {
             self.cut(client, server);

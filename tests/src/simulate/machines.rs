@@ -135,7 +135,11 @@ const MACHINES: &[Machine] = &[
         simulation: |entropy, trace| {
             quorum_world::run(quorum_world::Setting::Forgetful, entropy, trace);
         },
-        rare_states: &["a server forgot", "table B, (c)"],
+        rare_states: &[
+            "a server forgot",
+            "requests outlived the restart of their server",
+            "table B, (c)",
+        ],
     },
     Machine {
         name: "postgres",
@@ -156,7 +160,10 @@ const MACHINES: &[Machine] = &[
             "a lock was acquired",
             "a lock was lost",
             "a lock was passed on within its process",
+            "a standby that lacked transactions was promoted",
+            "a standby was promoted",
             "a time-out",
+            "a write with an older token was refused",
             "readers share",
             "the server stopped",
             "whoever waits for ever is served",
@@ -180,6 +187,7 @@ const MACHINES: &[Machine] = &[
             "a session outlived its client",
             "a session that nobody had was killed",
             "readers share",
+            "somebody waited for a session for too long",
             "the server stopped",
             "whoever waits for ever is served",
         ],
