@@ -4,18 +4,22 @@ use lock_proto::Demand;
 use lock_proto::postgres::Mode;
 use lock_proto::redis::Side;
 use lock_tests::closure::{
-    MemoryWorld, PostgresFlaw, PostgresWorld, RedisFlaw, RedisWorld, Violation, WORLDS, explore,
+    MemoryWorld, PostgresFlaw, PostgresWorld, Premise, RedisFlaw, RedisWorld, Violation, WORLDS,
+    explore,
 };
 use lock_tests::redis_model::Omission;
 use lock_tests::seeds::invariant;
 
 /// How far each world is searched: with so many faults, and to its last state or not.
-const BOUNDS: [(usize, usize, bool); 9] = [
+const BOUNDS: [(usize, usize, bool); 12] = [
     (2, 100_000, true),
     (2, 100_000, true),
     (1, 300_000, true),
     (0, 100_000, true),
     (0, 100_000, true),
+    (0, 10_000, false),
+    (0, 100_000, true),
+    (0, 200_000, true),
     (0, 10_000, false),
     (0, 20_000, false),
     (1, 100_000, true),
@@ -61,6 +65,18 @@ fn a_server_that_grants_lower_ballots_is_found() {
 }
 
 #[test]
+fn a_majority_is_not_enough_where_a_server_forgets() {
+    let violation = forgetting(Premise::Majority);
+    assert_eq!(invariant(&violation.message), "exclusion", "{violation}");
+}
+
+#[test]
+fn a_server_that_has_only_seen_a_ballot_is_not_enough_where_another_forgets() {
+    let violation = forgetting(Premise::Reached);
+    assert_eq!(invariant(&violation.message), "fence", "{violation}");
+}
+
+#[test]
 fn a_release_that_asks_nobody_whose_lock_it_is_is_found() {
     let violation = one_server(1, Omission::ComparedRelease);
     assert_eq!(invariant(&violation.message), "truth", "{violation}");
@@ -88,6 +104,13 @@ fn a_loss_that_nobody_hears_of_is_found() {
 fn a_cancel_that_hits_what_comes_after_is_found() {
     let violation = postgres(0, PostgresFlaw::WaitsForNoCancel);
     assert_eq!(invariant(&violation.message), "stray", "{violation}");
+}
+
+/// Two that do not wait for a quorum of three, of which one may forget: that all have granted a hold
+/// is enough is shown above.
+fn forgetting(premise: Premise) -> Box<Violation> {
+    let world = RedisWorld::single_votes(3, [Side::Exclusive; 2], 0, None);
+    explore(&world.prompt().forgetting(premise), 300_000).expect_err("it is not enough")
 }
 
 fn postgres(faults: usize, flaw: PostgresFlaw) -> Box<Violation> {

@@ -22,7 +22,7 @@ use lock_proto::redis::Side;
 
 pub use self::memory::{MemoryWorld, Step as MemoryStep};
 pub use self::postgres::{PostgresFlaw, PostgresWorld, Step as PostgresStep};
-pub use self::redis::{RedisFlaw, RedisWorld, Step as RedisStep};
+pub use self::redis::{Premise, RedisFlaw, RedisWorld, Step as RedisStep};
 use crate::seeds::caught;
 
 /// A world whose every state is to be seen.
@@ -124,6 +124,27 @@ pub const WORLDS: &[SmallWorld] = &[
         name: "a quorum of one: two writers",
         search: |faults, limit| {
             explore(&RedisWorld::quorum(1, [Side::Exclusive; 2], faults, None), limit)
+        },
+    },
+    SmallWorld {
+        name: "a quorum of three: two writers that do not wait",
+        search: |faults, limit| {
+            let world = RedisWorld::single_votes(3, [Side::Exclusive; 2], faults, None);
+            explore(&world, limit)
+        },
+    },
+    SmallWorld {
+        name: "a quorum of three that is heard at once: two writers that do not wait",
+        search: |faults, limit| {
+            let world = RedisWorld::single_votes(3, [Side::Exclusive; 2], faults, None);
+            explore(&world.prompt(), limit)
+        },
+    },
+    SmallWorld {
+        name: "a quorum of three that is heard at once, and may forget: two writers that do not wait",
+        search: |faults, limit| {
+            let world = RedisWorld::single_votes(3, [Side::Exclusive; 2], faults, None);
+            explore(&world.prompt().forgetting(Premise::Granted), limit)
         },
     },
     SmallWorld {

@@ -1,5 +1,6 @@
 //! Two clients of Redis servers.
 
+mod amnesia;
 mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use lock_proto::{
     AcquireOptions, Event, Fault, Instant, LockError, LockName, Machine, Renewal, RequestId, Seed,
 };
 
+pub use self::amnesia::Premise;
 use self::client::{Client, Link, Stage};
 use super::World;
 use crate::redis_model::{Draw, Omission, Store, Value};
@@ -60,6 +62,15 @@ pub struct RedisWorld<M> {
     keys: Keys,
     /// Whether an answer is heard as soon as it is given.
     is_prompt: bool,
+    /// How many servers have been asked anything. The others are all alike, so that nothing is lost
+    /// if they come in their order.
+    known_servers: usize,
+    /// Whether nobody waits for the lock.
+    tries: bool,
+    /// What is promised although a server forgets, if one may.
+    premise: Option<Premise>,
+    /// Whether one has forgotten.
+    forgot: bool,
     flaw: Option<RedisFlaw>,
 }
 
@@ -89,6 +100,8 @@ pub enum Step {
     Mislay(usize, usize),
     /// Fault: a client is gone.
     Crash(usize),
+    /// A server has nothing any more, and what was asked of it arrives.
+    Forget(usize),
 }
 
 impl RedisWorld<ServerLock> {
@@ -123,9 +136,31 @@ impl RedisWorld<RedLock> {
         faults: usize,
         flaw: Option<RedisFlaw>,
     ) -> Self {
+        Self::voting(servers, sides, false, faults, flaw)
+    }
+
+    /// The same, but whoever does not get the lock at once does without it.
+    #[must_use]
+    pub fn single_votes(
+        servers: usize,
+        sides: [Side; 2],
+        faults: usize,
+        flaw: Option<RedisFlaw>,
+    ) -> Self {
+        Self::voting(servers, sides, true, faults, flaw)
+    }
+
+    fn voting(
+        servers: usize,
+        sides: [Side; 2],
+        tries: bool,
+        faults: usize,
+        flaw: Option<RedisFlaw>,
+    ) -> Self {
         let keys = keys();
         let machine = |side, number: u8| {
             let (options, settings) = options();
+            let options = if tries { options.with_timeout(Some(Duration::ZERO)) } else { options };
             let patience = vec![Duration::from_millis(40); servers];
             let wall = EPOCH * 1_000 + u64::from(number);
             let lock = RedLock::new(
@@ -142,7 +177,7 @@ impl RedisWorld<RedLock> {
             let token = lock.token().as_str().into();
             (lock, token)
         };
-        Self::of(sides, servers, faults, flaw, machine)
+        Self { tries, ..Self::of(sides, servers, faults, flaw, machine) }
     }
 }
 
@@ -185,6 +220,10 @@ where
             refused: BTreeMap::new(),
             keys: keys(),
             is_prompt: false,
+            known_servers: 0,
+            tries: false,
+            premise: None,
+            forgot: false,
             flaw,
         };
         world.set_clocks();
@@ -245,6 +284,7 @@ where
             server.execute(command, &number.to_string())
         };
         self.note_refusal(number, command, &reply);
+        self.note_ballot(command, &reply);
         let server = &mut self.servers[command.server];
         for (inbox, text) in server.take_messages() {
             let (token, message) = Message::parse(&text).expect("our own form");
@@ -351,27 +391,31 @@ where
     }
 
     fn believe(&mut self, number: usize, event: &Event) {
+        let lasts = matches!(event, Event::Acquired { fence: Some(ballot), .. }
+            if self.lasts(number, *ballot));
         let client = &mut self.clients[number];
         client.stage = match (client.stage, event) {
             (Stage::Waiting, Event::Acquired { valid_until: Some(until), fence: Some(fence) }) => {
                 assert!(*fence > self.fence, "fence: {fence} after {}", self.fence);
-                self.fence = *fence;
-                Stage::Held { until: *until }
+                if lasts {
+                    self.fence = *fence;
+                }
+                Stage::Held { until: *until, lasts }
             }
-            (Stage::Held { until }, Event::Extended { valid_until: Some(then) }) => {
+            (Stage::Held { until, lasts }, Event::Extended { valid_until: Some(then) }) => {
                 assert!(*then >= until, "lease: shortened from {until:?} to {then:?}");
-                Stage::Held { until: *then }
+                Stage::Held { until: *then, lasts }
             }
             (stage @ Stage::Held { .. }, Event::Warned { .. }) => stage,
             (Stage::Held { .. }, Event::Lost(_)) => Stage::Over,
             (Stage::Waiting, Event::Failed(error)) => {
-                let unreachable = matches!(error, LockError::Connection(_));
-                assert!(unreachable, "liveness: it waits for ever, and fails: {error}");
+                let excused = matches!(error, LockError::Connection(_)) || self.tries;
+                assert!(excused, "liveness: it waits for ever, and fails: {error}");
                 Stage::Over
             }
             (stage, Event::Released) => stage,
             (_, Event::Closed { clean }) => {
-                if *clean {
+                if *clean && !self.forgot {
                     self.clean.insert(client.token.clone());
                 }
                 Stage::Closed
@@ -383,17 +427,17 @@ where
     fn check(&self) {
         let now = self.instant();
         let holds = |client: &&Client<M>| {
-            !client.released && matches!(client.stage, Stage::Held { until } if now < until)
+            !client.released && matches!(client.stage, Stage::Held { until, .. } if now < until)
         };
-        for client in self.clients.iter().filter(holds) {
+        for client in self.clients.iter().filter(holds).filter(|_| !self.forgot) {
             let known = self.servers.iter().filter(|server| self.is_known(server, client)).count();
             let count = self.servers.len();
             assert!(known > count / 2, "truth: {known} of {count} know of {}'s hold", client.token);
         }
-        let holders: Vec<Side> =
-            self.clients.iter().filter(holds).map(|client| client.side).collect();
-        let shared = holders.iter().all(|side| *side == Side::Shared);
-        assert!(holders.len() < 2 || shared, "exclusion: {holders:?} at {now:?}");
+        let holders: Vec<&Client<M>> = self.clients.iter().filter(holds).collect();
+        let shared = holders.iter().all(|client| client.side == Side::Shared);
+        let excused = shared || self.is_excused(&holders);
+        assert!(holders.len() < 2 || excused, "exclusion: {} at {now:?}", holders.len());
         for server in &self.servers {
             for (key, entry) in server.entries() {
                 let left = self.clean.iter().find(|token| match &entry.value {
@@ -418,7 +462,7 @@ where
         let may_fail = self.faults > 0;
         let there = |(_, client): &(usize, &Client<M>)| client.is_there();
         for (number, client) in self.clients.iter().enumerate().filter(there) {
-            for (server, link) in client.links.iter().enumerate() {
+            for (server, link) in client.links.iter().enumerate().take(self.known_servers + 1) {
                 if !link.sent.is_empty() {
                     steps.push(Step::Execute(number, server));
                 }
@@ -446,6 +490,10 @@ where
             }
         }
         steps.extend((0..self.ghosts.len()).map(Step::Arrive));
+        if self.may_forget() {
+            // One that knows nothing has nothing to forget.
+            steps.extend((0..self.known_servers).map(Step::Forget));
+        }
         if !self.clients.iter().any(|client| self.is_due(client)) && self.next_moment().is_some() {
             let is_quiet = self.clients.iter().all(Client::is_quiet);
             steps.extend(if is_quiet { Some(Step::Pass) } else { may_fail.then_some(Step::Delay) });
@@ -457,6 +505,7 @@ where
         let now = self.instant();
         match step {
             Step::Execute(number, server) => {
+                self.known_servers = self.known_servers.max(server + 1);
                 let sent = self.clients[number].links[server].sent.pop_front();
                 let (id, command) = sent.expect("it was sent");
                 let answer = self.execute(number, &command);
@@ -488,6 +537,7 @@ where
                 self.now = self.next_moment().expect("there is one");
                 self.set_clocks();
                 self.ghosts.retain(|(until, ..)| self.now < *until);
+                self.refused.retain(|_, until| self.now < *until);
             }
             Step::Arrive(ghost) => {
                 let (_, number, command) = self.ghosts.remove(ghost);
@@ -495,6 +545,7 @@ where
                 drop(self.execute(number, &command));
             }
             Step::Cut(number, server) => {
+                self.known_servers = self.known_servers.max(server + 1);
                 self.faults -= 1;
                 self.cut_off(number, server);
             }
@@ -506,6 +557,7 @@ where
                 self.faults -= 1;
                 self.depart(number, Stage::Crashed);
             }
+            Step::Forget(server) => self.forget(server),
         }
         self.check();
     }
@@ -514,7 +566,12 @@ where
         let faulty = |step: &Step| {
             matches!(
                 step,
-                Step::Arrive(_) | Step::Delay | Step::Cut(..) | Step::Mislay(..) | Step::Crash(_)
+                Step::Arrive(_)
+                    | Step::Delay
+                    | Step::Cut(..)
+                    | Step::Mislay(..)
+                    | Step::Crash(_)
+                    | Step::Forget(_)
             )
         };
         let is_idle = |client: &Client<M>| !client.is_there() || client.deadline().is_none();

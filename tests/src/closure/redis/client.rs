@@ -30,7 +30,7 @@ pub(super) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Waiting,
-    Held { until: Instant },
+    Held { until: Instant, lasts: bool },
     Over,
     Closed,
     Crashed,
