@@ -4,9 +4,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lock_proto::file::Identity;
+use lock_proto::redis::{Command as LockCommand, Keys, Side, Token, Verb};
+use lock_proto::{LockName, Seed};
 use lock_tests::redis::{
     Certificates, Cluster, Mode, Proxy, Sentinels, Server, ServerOptions, eventually,
 };
+use lock_tests::redis_model::{STRAYED, Store};
 
 #[test]
 fn a_killed_server_forgets_what_it_kept_in_memory() {
@@ -92,6 +96,46 @@ fn a_cluster_forms_and_fails_over() {
     cluster.restart(second);
     cluster.wait_until_ok();
     assert_eq!(cluster.replica_of(first), second);
+}
+
+/// All keys of the script are there when it begins; then it gives the last permit back, whose key
+/// goes with it, and looks for who else has one.
+#[test]
+fn a_script_that_loses_a_key_of_a_moving_slot_stops_where_the_model_does() {
+    let cluster = Cluster::start();
+    let from = cluster.master_of("s");
+    let (node, mut model) = (&cluster.nodes()[from], Store::new());
+    let keys = Keys::new("", &LockName::new("s").unwrap()).unwrap();
+    let identity = Identity::new("host", 1);
+    let [holder, waiter] =
+        [1, 2].map(|seed| Token::new(&identity, None, &Seed::from_bytes([seed; 32])));
+    let on_both = |model: &mut Store, token: &Token, verb: Verb| {
+        let command = LockCommand::new(0, &keys, token, verb);
+        let call = command.script("inbox").unwrap();
+        let count = call.keys.len().to_string();
+        let words = ["EVAL", call.script.source, &count].into_iter();
+        let words: Vec<&str> =
+            words.chain(call.keys.iter().chain(&call.args).map(String::as_str)).collect();
+        (node.command(&words).map(drop), model.execute(&command, "inbox").map(drop))
+    };
+    let side = Side::Permits { count: 1, limit: 1 };
+    for token in [&holder, &waiter] {
+        let ttl = Duration::from_secs(60);
+        let enter = Verb::Enter { side, ttl, wait: true, stamp: 1 };
+        let (real, modelled) = on_both(&mut model, token, enter);
+        assert!(real.is_ok() && modelled.is_ok(), "{real:?}, {modelled:?}");
+    }
+    let open = cluster.begin_move(cluster.slot_of("s"), from, (from + 1) % 3).unwrap();
+    model.set_migrating(true);
+    let leave = Verb::Leave { side, refuse_for: None };
+    let (real, modelled) = on_both(&mut model, &holder, leave);
+    assert!(format!("{real:?}").contains("attempted to access a non local key"), "{real:?}");
+    assert_eq!(modelled, Err(STRAYED.to_owned()));
+    let left: Vec<&str> = model.entries().keys().map(|key| &**key).collect();
+    let mut really = open.keys().unwrap();
+    really.sort_unstable();
+    assert_eq!(really, left);
+    open.end().unwrap();
 }
 
 #[test]

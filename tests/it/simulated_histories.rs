@@ -52,6 +52,11 @@ fn histories_of_one_redis_server_are_those_of_a_lock() {
 }
 
 #[test]
+fn histories_of_a_redis_cluster_are_those_of_a_lock() {
+    explained("cluster", 1_500);
+}
+
+#[test]
 fn histories_of_several_redis_servers_are_those_of_a_lock() {
     explained("redlock", 1_500);
 }

@@ -5,7 +5,7 @@ use lock_tests::postgres_world::{self, Flaw, Pooling};
 use lock_tests::quorum_world::{self, Rule as Vote};
 use lock_tests::redis_model::Omission;
 use lock_tests::seeds::{Simulation, schedule, seeds_until, violation};
-use lock_tests::server_world::{self, Rule};
+use lock_tests::server_world::{self, Habit, Rule};
 use lock_tests::trace::Trace;
 
 /// None of `seeds` schedules violates anything, and each of `states` is reached.
@@ -69,6 +69,22 @@ fn outside_the_bound_of_the_clocks_exclusion_breaks_and_a_fenced_store_stands() 
 fn a_client_that_stands_still_overwrites_an_unfenced_store() {
     fails(4_000, "storage", |bytes, trace| without(Rule::FencedStorage, bytes, trace));
     fails(6_000, "storage", |bytes, trace| votes_without(Vote::FencedStorage, bytes, trace));
+}
+
+#[test]
+fn the_move_of_a_slot_forgets_nothing_unless_a_replica_takes_over_that_knows_nothing_of_it() {
+    let cluster: Simulation = |bytes, trace| server(server_world::Setting::Cluster, bytes, trace);
+    holds(
+        3_000,
+        cluster,
+        &["a lock is held across a whole move", "a script lost its keys half-way"],
+    );
+    fails(4_000, "exclusion", |bytes, trace| {
+        without(Rule::Driver(Habit::ForgottenMove), bytes, trace);
+    });
+    let forgetful: Simulation =
+        |bytes, trace| server(server_world::Setting::ForgetfulCluster, bytes, trace);
+    holds(3_000, forgetful, &["a write with an older token was refused"]);
 }
 
 #[test]

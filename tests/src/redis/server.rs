@@ -193,8 +193,12 @@ impl Server {
         let mut admin = self.admin();
         let fresh = admin.is_none();
         let result = self.command_over(&mut admin, words);
-        let dropped = result.as_ref().is_err_and(|error| error.is_connection_dropped());
-        if dropped && !fresh { self.command_over(&mut admin, words) } else { result }
+        let Err(error) = &result else { return result };
+        let dropped = error.is_connection_dropped();
+        // As it is when this process is stopped for a while.
+        let interrupted = error.is_io_error() && !error.is_timeout() && !dropped;
+        let again = dropped && !fresh || interrupted;
+        if again { self.command_over(&mut admin, words) } else { result }
     }
 
     /// Connects as a user who may do everything, over the Unix socket. Commands on the connection

@@ -298,7 +298,7 @@ pub(super) const BUGS: &[Bug] = &[
         name: "cluster-forgotten-move",
         machine: "cluster",
         violates: "exclusion",
-        source: "Redis before 8: a replica that takes over does not know that a slot moves",
+        source: "Redis 7.0: a replica that takes over does not know that a slot moves",
         simulation: |entropy, trace| habit(Habit::ForgottenMove, entropy, trace),
     },
 ];
