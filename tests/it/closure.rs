@@ -11,9 +11,10 @@ use lock_tests::redis_model::Omission;
 use lock_tests::seeds::invariant;
 
 /// How far each world is searched: with so many faults, and to its last state or not.
-const BOUNDS: [(usize, usize, bool); 12] = [
+const BOUNDS: [(usize, usize, bool); 13] = [
     (2, 100_000, true),
     (2, 100_000, true),
+    (1, 300_000, true),
     (1, 300_000, true),
     (0, 100_000, true),
     (0, 100_000, true),
@@ -80,6 +81,14 @@ fn a_server_that_has_only_seen_a_ballot_is_not_enough_where_another_forgets() {
 fn a_release_that_asks_nobody_whose_lock_it_is_is_found() {
     let violation = one_server(1, Omission::ComparedRelease);
     assert_eq!(invariant(&violation.message), "truth", "{violation}");
+}
+
+#[test]
+fn a_server_whose_numbers_are_not_at_least_its_clock_is_found_where_a_counter_is_lost() {
+    let flaw = Some(RedisFlaw::Script(Omission::ServerTime));
+    let world = RedisWorld::one_server([Side::Exclusive; 2], 1, flaw);
+    let violation = explore(&world.evicting(), 300_000).expect_err("it is broken");
+    assert_eq!(invariant(&violation.message), "fence", "{violation}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the simulated worlds show of their locks is held against the checker that judges the
 //! histories of real processes.
 
-use lock_tests::history::{Action, Simulated, Unexplained, check, simulated};
+use lock_tests::history::{Action, Operation, Simulated, Unexplained, check, simulated};
 use lock_tests::seeds::{Simulation, invariant, schedule, violation};
 use lock_tests::simulate::machine;
 use lock_tests::trace::Trace;
@@ -64,11 +64,31 @@ fn histories_of_several_redis_servers_are_those_of_a_lock() {
 #[test]
 fn histories_of_a_postgres_server_are_those_of_a_lock() {
     explained("postgres", 2_000);
+    explained("postgres-pooled", 2_000);
 }
 
 #[test]
 fn histories_of_locks_that_let_two_in_are_not() {
     ["redis-plain-delete", "redlock-silence-is-yes"].into_iter().for_each(unexplained);
+}
+
+#[test]
+fn refusals_by_a_postgres_server_are_judged_and_need_somebody_who_is_there() {
+    let refused = |operation: &Operation| matches!(operation.action, Action::Refused { .. });
+    for name in ["postgres", "postgres-pooled"] {
+        let simulation = machine(name).expect("it is in the table").simulation;
+        let (mut judged, mut alone) = (0, 0);
+        for seed in 0..2_000 {
+            let mut trace = Trace::of_moments();
+            assert_eq!(violation(&schedule(seed), simulation, &mut trace), None);
+            for mut history in simulated(trace.moments(), true) {
+                judged += history.operations.iter().filter(|it| refused(it)).count();
+                history.operations.retain(refused);
+                alone += usize::from(check(history.permits, &history.operations).is_err());
+            }
+        }
+        assert!(judged >= 50 && alone >= 50, "{name}: {judged} refusals in {alone} histories");
+    }
 }
 
 #[test]

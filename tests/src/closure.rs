@@ -114,6 +114,13 @@ pub const WORLDS: &[SmallWorld] = &[
         },
     },
     SmallWorld {
+        name: "one Redis server that may lose its counter: two writers",
+        search: |faults, limit| {
+            let world = RedisWorld::one_server([Side::Exclusive; 2], faults, None);
+            explore(&world.evicting(), limit)
+        },
+    },
+    SmallWorld {
         name: "one Redis server: a writer and a reader",
         search: |faults, limit| {
             let sides = [Side::Exclusive, Side::Shared];

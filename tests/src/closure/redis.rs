@@ -2,27 +2,22 @@
 
 mod amnesia;
 mod client;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use lock_proto::file::Identity;
-use lock_proto::redis::{
-    Command, Keys, Message, RedLock, RedisOptions, Reply, ServerLock, Side, Verb,
-};
-use lock_proto::{
-    AcquireOptions, Event, Fault, Instant, LockError, LockName, Machine, Renewal, RequestId, Seed,
-};
+use lock_proto::redis::{Command, Keys, Message, Reply, Side, Verb};
+use lock_proto::{Event, Fault, Instant, LockError, Machine, RequestId};
 
 pub use self::amnesia::Premise;
-use self::client::{Client, Link, Stage};
+use self::client::{Client, Stage};
 use super::World;
 use crate::redis_model::{Draw, Omission, Store, Value};
 
 /// The server's clock at the beginning, in milliseconds since 1970.
 const EPOCH: u64 = 1_700_000_000_000;
-const LEASE: Duration = Duration::from_secs(2);
 /// A request that has not arrived by then, in milliseconds, never does.
 const ARRIVES_WITHIN: u64 = 10_000;
 /// Longer than anything of ours may stay, in milliseconds.
@@ -71,6 +66,8 @@ pub struct RedisWorld<M> {
     premise: Option<Premise>,
     /// Whether one has forgotten.
     forgot: bool,
+    /// Whether the counter of fences may be lost.
+    evicts: bool,
     flaw: Option<RedisFlaw>,
 }
 
@@ -102,144 +99,14 @@ pub enum Step {
     Crash(usize),
     /// A server has nothing any more, and what was asked of it arrives.
     Forget(usize),
-}
-
-impl RedisWorld<ServerLock> {
-    /// Two clients of one server, which want these sides of the lock.
-    #[must_use]
-    pub fn one_server(sides: [Side; 2], faults: usize, flaw: Option<RedisFlaw>) -> Self {
-        let keys = keys();
-        let machine = |side, number| {
-            let (options, settings) = options();
-            let lock = ServerLock::new(
-                keys.clone(),
-                side,
-                &options,
-                &settings,
-                &seed(number),
-                Instant::ZERO,
-            );
-            let lock = lock.expect("sensible options");
-            let token = lock.token().as_str().into();
-            (lock, token)
-        };
-        Self::of(sides, 1, faults, flaw, machine)
-    }
-}
-
-impl RedisWorld<RedLock> {
-    /// Two clients of `servers` servers that vote, which want these sides of the lock.
-    #[must_use]
-    pub fn quorum(
-        servers: usize,
-        sides: [Side; 2],
-        faults: usize,
-        flaw: Option<RedisFlaw>,
-    ) -> Self {
-        Self::voting(servers, sides, false, faults, flaw)
-    }
-
-    /// The same, but whoever does not get the lock at once does without it.
-    #[must_use]
-    pub fn single_votes(
-        servers: usize,
-        sides: [Side; 2],
-        faults: usize,
-        flaw: Option<RedisFlaw>,
-    ) -> Self {
-        Self::voting(servers, sides, true, faults, flaw)
-    }
-
-    fn voting(
-        servers: usize,
-        sides: [Side; 2],
-        tries: bool,
-        faults: usize,
-        flaw: Option<RedisFlaw>,
-    ) -> Self {
-        let keys = keys();
-        let machine = |side, number: u8| {
-            let (options, settings) = options();
-            let options = if tries { options.with_timeout(Some(Duration::ZERO)) } else { options };
-            let patience = vec![Duration::from_millis(40); servers];
-            let wall = EPOCH * 1_000 + u64::from(number);
-            let lock = RedLock::new(
-                keys.clone(),
-                side,
-                &options,
-                &settings,
-                &patience,
-                wall,
-                &seed(number),
-                Instant::ZERO,
-            );
-            let lock = lock.expect("sensible options");
-            let token = lock.token().as_str().into();
-            (lock, token)
-        };
-        Self { tries, ..Self::of(sides, servers, faults, flaw, machine) }
-    }
+    /// Fault: a server loses the counter of fences, which takes it a millisecond.
+    Evict(usize),
 }
 
 impl<M> RedisWorld<M>
 where
     M: Machine<Command = Command, Reply = Reply, Message = Message>,
 {
-    fn of(
-        sides: [Side; 2],
-        servers: usize,
-        faults: usize,
-        flaw: Option<RedisFlaw>,
-        machine: impl Fn(Side, u8) -> (M, String),
-    ) -> Self {
-        let store = match flaw {
-            Some(RedisFlaw::Script(omission)) => Store::without(omission),
-            Some(RedisFlaw::FallingBallots) | None => Store::new(),
-        };
-        let client = |(side, number)| {
-            let (machine, token) = machine(side, number);
-            Client {
-                machine,
-                side,
-                token,
-                stage: Stage::Waiting,
-                released: false,
-                links: vec![Link::default(); servers],
-                inbox: Vec::new(),
-                drawn: false,
-            }
-        };
-        let mut world = Self {
-            now: 0,
-            servers: vec![store; servers],
-            clients: sides.into_iter().zip(1..).map(client).collect(),
-            ghosts: Vec::new(),
-            faults,
-            fence: 0,
-            clean: BTreeSet::new(),
-            refused: BTreeMap::new(),
-            keys: keys(),
-            is_prompt: false,
-            known_servers: 0,
-            tries: false,
-            premise: None,
-            forgot: false,
-            flaw,
-        };
-        world.set_clocks();
-        for client in 0..world.clients.len() {
-            world.settle(client);
-        }
-        world
-    }
-
-    /// The same world, in which no answer is under way: each is heard as soon as it is given.
-    #[must_use]
-    pub fn prompt(mut self) -> Self {
-        self.is_prompt = true;
-        self
-    }
-
     fn instant(&self) -> Instant {
         Instant::ZERO + Duration::from_millis(self.now)
     }
@@ -490,6 +357,9 @@ where
             }
         }
         steps.extend((0..self.ghosts.len()).map(Step::Arrive));
+        if may_fail && self.evicts {
+            steps.extend((0..self.known_servers).map(Step::Evict));
+        }
         if self.may_forget() {
             // One that knows nothing has nothing to forget.
             steps.extend((0..self.known_servers).map(Step::Forget));
@@ -558,6 +428,10 @@ where
                 self.depart(number, Stage::Crashed);
             }
             Step::Forget(server) => self.forget(server),
+            Step::Evict(server) => {
+                self.faults -= 1;
+                self.evict(server);
+            }
         }
         self.check();
     }
@@ -572,6 +446,7 @@ where
                     | Step::Mislay(..)
                     | Step::Crash(_)
                     | Step::Forget(_)
+                    | Step::Evict(_)
             )
         };
         let is_idle = |client: &Client<M>| !client.is_there() || client.deadline().is_none();
@@ -592,18 +467,4 @@ where
             assert!(left.iter().all(|key| ***key == *fence), "leak: {left:?} is left behind");
         }
     }
-}
-
-fn options() -> (AcquireOptions, RedisOptions) {
-    let options = AcquireOptions::new().with_ttl(LEASE).with_renewal(Renewal::Off);
-    let settings = RedisOptions::new(Identity::new("build-7", 4242));
-    (options, settings.with_min_validity(LEASE / 10).with_extension_cadence(LEASE / 20))
-}
-
-fn keys() -> Keys {
-    Keys::new("", &LockName::new("orders").expect("a short name")).expect("a plain name")
-}
-
-fn seed(number: u8) -> Seed {
-    Seed::from_bytes([number; 32])
 }

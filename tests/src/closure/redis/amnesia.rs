@@ -33,6 +33,20 @@ where
         self
     }
 
+    /// The same world, in which servers may lose their counters.
+    #[must_use]
+    pub fn evicting(mut self) -> Self {
+        self.evicts = true;
+        self
+    }
+
+    /// No server gives out a million numbers a second (R23).
+    pub(super) fn evict(&mut self, server: usize) {
+        self.servers[server].delete(self.keys.fence());
+        self.now += 1;
+        self.set_clocks();
+    }
+
     pub(super) fn may_forget(&self) -> bool {
         self.premise.is_some() && !self.forgot
     }
