@@ -278,11 +278,12 @@ impl<L: Link> Engine<L> {
                 // Whoever looks meanwhile is to see what is known.
                 state.note_events(lock, wakers);
                 drop(state);
-                let reply = self.link.carry_out(lock, &site, errand, *now);
-                // What is computed takes no time; a system call may.
+                let Some(reply) = self.link.carry_out(lock, &site, errand, *now) else {
+                    return self.state();
+                };
+                // What is computed, or handed to others, takes no time; a system call may.
                 *now = self.clock.now();
                 state = self.state();
-                let Some(reply) = reply else { return state };
                 reply
             }
         };

@@ -218,7 +218,10 @@ impl Line {
         {
             let mut traffic = self.traffic();
             traffic.errands.remove(&number);
-            traffic.heard = Some(Clock::System.now());
+            // Nobody who asks from now on waits for longer.
+            if !traffic.errands.is_empty() {
+                traffic.heard = Some(Clock::System.now());
+            }
         }
         let Some(server) = self.server.upgrade() else { return };
         // First, so that whoever is told of a fault does not try this connection again.

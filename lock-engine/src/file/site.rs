@@ -110,33 +110,30 @@ impl Site {
         Ok(Reply::Done)
     }
 
-    /// A machine asks one thing at a time, so a file that is in use here is asked for by nobody.
+    /// A machine asks one thing at a time, so nobody waits for the mutex meanwhile.
     pub(super) fn with(
         &self,
         file: File,
         ask: impl FnOnce(&mut Opened) -> Result<Reply, Fault>,
     ) -> Result<Reply, Fault> {
-        let Some(mut opened) = self.take(file) else {
-            return Err(Fault::not_sent("the lock file is not open"));
-        };
-        let answer = ask(&mut opened);
-        self.opened().push(opened);
-        answer
+        match self.opened().iter_mut().find(|opened| opened.file == file) {
+            Some(opened) => ask(opened),
+            None => Err(Fault::not_sent("the lock file is not open")),
+        }
     }
 
     pub(super) fn close(&self, file: File) -> Result<Reply, Fault> {
-        if let Some(opened) = self.take(file) {
+        let closed = {
+            let mut opened = self.opened();
+            let position = opened.iter().position(|opened| opened.file == file);
+            position.map(|position| opened.swap_remove(position))
+        };
+        if let Some(opened) = closed {
             // Whoever was just forked, by any thread, has the file open as well until it executes
             // its program, so closing alone would leave it locked meanwhile.
             let _ = rustix::fs::flock(&opened.descriptor, FlockOperation::Unlock);
         }
         Ok(Reply::Done)
-    }
-
-    fn take(&self, file: File) -> Option<Opened> {
-        let mut opened = self.opened();
-        let position = opened.iter().position(|opened| opened.file == file)?;
-        Some(opened.swap_remove(position))
     }
 
     fn opened(&self) -> MutexGuard<'_, Vec<Opened>> {
