@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
+use crate::metric::Better;
 use crate::metric::Metric::{
     self, AllocationsPerCycle, BytesPerLock, CommandsPerCycle, CommandsPerSecond, CorePercent,
     CycleP50Us, CyclesPerSecond, MachineNs, MostToLeastServed, Overlaps, OwnerChangesPerSecond,
     UtilisationPercent, WaitP99Ms, WritesPerCycle,
 };
-use crate::subjects::{ASYNC_STD, BLOCKING, HUNG, TOKIO, UNFENCED};
+use crate::subjects::{
+    ASYNC_STD, ASYNC_STD_FLOOR, BLOCKING, HUNG, SAFE_FLOOR, THREADS_FLOOR, TOKIO, UNFENCED,
+};
 
 /// Whether a bar is about a figure or about its ratio to the reference's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +83,14 @@ const BARS: &[Bar] = &[
     bar("machines", "Redis lock", AllocationsPerCycle, Value, (4.0, 0.0)),
 ];
 
+/// Who shows what no lock of a subject's kind can go below. Where that misses the subject's bar, the
+/// bar counts from there.
+const LIMITS: &[(&str, &str, &str)] = &[
+    ("file-uncontended", TOKIO, SAFE_FLOOR),
+    ("adapters-uncontended", ASYNC_STD, ASYNC_STD_FLOOR),
+    ("adapters-one-key", BLOCKING, THREADS_FLOOR),
+];
+
 const fn bar(
     scenario: &'static str,
     subject: &'static str,
@@ -94,4 +105,20 @@ const fn bar(
 pub fn find(scenario: &str, subject: &str, metric: Metric) -> Option<&'static Bar> {
     BARS.iter()
         .find(|bar| bar.scenario == scenario && bar.subject == subject && bar.metric == metric)
+}
+
+/// Who shows the limit of a subject.
+pub fn limit(scenario: &str, subject: &str) -> Option<&'static str> {
+    let limit = LIMITS.iter().find(|(of, whose, _)| *of == scenario && *whose == subject);
+    limit.map(|(.., shows)| *shows)
+}
+
+impl Bar {
+    /// Whether `figure` is within the bar.
+    pub fn holds(&self, figure: f64) -> bool {
+        match self.metric.better() {
+            Better::Less => figure <= self.must,
+            Better::More => figure >= self.must,
+        }
+    }
 }

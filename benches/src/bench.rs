@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 
@@ -89,6 +90,12 @@ pub fn first_core() -> CpuSet {
     let mut core = CpuSet::new();
     core.set(first.expect("this process runs on some core"));
     core
+}
+
+/// Keeps a process, and what it starts from now on, to `core`.
+pub fn confine(process: u32, core: &CpuSet) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    sched_setaffinity(process, core).expect("the server is ours");
 }
 
 fn two_threads() -> Builder {

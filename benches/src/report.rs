@@ -1,5 +1,6 @@
 //! The result as tables, and as JSON.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -37,10 +38,12 @@ pub fn misses(rows: &[Row]) -> Vec<String> {
     let missed = rows.iter().filter(|row| row.holds == Some(false));
     missed
         .map(|row| {
-            let (measured, must) = match row.measure {
-                Some(Measure::Ratio) => (rounded(row.ratio), bound(row, row.must)),
-                Some(Measure::Value) | None => (row.metric.show(row.value), bound(row, row.must)),
+            let measured = match (row.to_limit, row.measure) {
+                (Some(to_limit), _) => format!("{} of its limit", rounded(to_limit)),
+                (None, Some(Measure::Ratio)) => rounded(row.ratio),
+                (None, Some(Measure::Value) | None) => row.metric.show(row.value),
             };
+            let must = bound(row, row.must);
             format!(
                 "{}: {}: {} is {measured}, must be {must}",
                 row.scenario,
@@ -67,11 +70,14 @@ fn is_told(row: &Row) -> bool {
 fn cells(subject: &str, row: &Row) -> Vec<Cell> {
     let compared = row.subject != row.reference;
     let spread = format!("[{}..{}]", rounded(row.ratio_min), rounded(row.ratio_max));
-    let holds = match row.holds {
+    let mut holds = String::from(match row.holds {
         Some(true) => "yes",
         Some(false) => "NO",
         None => "",
-    };
+    });
+    if let Some(to_limit) = row.to_limit {
+        let _ = write!(holds, ", {} of its limit", rounded(to_limit));
+    }
     let texts = [
         subject.to_owned(),
         row.metric.title().to_owned(),
@@ -80,7 +86,7 @@ fn cells(subject: &str, row: &Row) -> Vec<Cell> {
         if compared { spread } else { String::new() },
         bound(row, row.must),
         bound(row, row.aim),
-        holds.to_owned(),
+        holds,
     ];
     texts.into_iter().map(Cell::new).collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::bars::{self, Measure};
-use crate::metric::{Better, Metric};
+use crate::metric::Metric;
 
 /// Between two contenders: whatever the last one left to its servers and runtimes gets done.
 const SETTLE: Duration = Duration::from_millis(8);
@@ -52,6 +52,9 @@ pub struct Row {
     /// Whether `must` is about the ratio or about the value itself.
     pub measure: Option<Measure>,
     pub holds: Option<bool>,
+    /// The median of the ratios to what shows its limit, where the limit itself misses `must`:
+    /// then that is what has to hold.
+    pub to_limit: Option<f64>,
 }
 
 /// All that one scenario showed.
@@ -108,14 +111,16 @@ impl<'b> Scenario<'b> {
 
     fn rows(&self, contender: usize, samples: &[Vec<Sample>]) -> Vec<Row> {
         let Contender { subject, reference, .. } = &self.contenders[contender];
-        let beside = self.contenders.iter().position(|other| other.subject == *reference);
-        let beside = beside.expect("a reference is a contender");
+        let place = |subject| self.contenders.iter().position(|other| other.subject == subject);
+        let beside = place(*reference).expect("a reference is a contender");
+        let limit = bars::limit(self.name, subject).and_then(place);
         let metrics = samples[contender].first().into_iter().flatten().map(|(metric, _)| *metric);
         metrics
             .map(|metric| {
                 let own = figures(&samples[contender], metric);
                 let floor = figures(&samples[beside], metric);
-                self.row(subject, reference, metric, &own, &floor)
+                let limit = limit.map(|limit| figures(&samples[limit], metric));
+                self.row(subject, reference, metric, [&own, &floor], limit.as_deref())
             })
             .collect()
     }
@@ -125,15 +130,19 @@ impl<'b> Scenario<'b> {
         subject: &'static str,
         reference: &'static str,
         metric: Metric,
-        own: &[f64],
-        floor: &[f64],
+        [own, floor]: [&[f64]; 2],
+        limit: Option<&[f64]>,
     ) -> Row {
-        let ratios = sorted(own.iter().zip(floor).map(|(own, floor)| quotient(*own, *floor)));
+        let ratios = ratios(own, floor);
         let (value, ratio) = (median(&sorted(own.iter().copied())), median(&ratios));
         let bar = bars::find(self.name, subject, metric);
         let measured = bar.map(|bar| match bar.measure {
             Measure::Ratio => ratio,
             Measure::Value => value,
+        });
+        let to_limit = bar.zip(limit).and_then(|(bar, limit)| {
+            let out_of_reach = !bar.holds(median(&self::ratios(limit, floor)));
+            out_of_reach.then(|| median(&self::ratios(own, limit)))
         });
         Row {
             scenario: self.name,
@@ -148,10 +157,8 @@ impl<'b> Scenario<'b> {
             must: bar.map(|bar| bar.must),
             aim: bar.map(|bar| bar.aim),
             measure: bar.map(|bar| bar.measure),
-            holds: bar.zip(measured).map(|(bar, measured)| match metric.better() {
-                Better::Less => measured <= bar.must,
-                Better::More => measured >= bar.must,
-            }),
+            holds: bar.zip(to_limit.or(measured)).map(|(bar, figure)| bar.holds(figure)),
+            to_limit,
         }
     }
 }
@@ -159,6 +166,11 @@ impl<'b> Scenario<'b> {
 fn figures(samples: &[Sample], metric: Metric) -> Vec<f64> {
     let figure = |sample: &Sample| sample.iter().find(|(kind, _)| *kind == metric).map(|(_, f)| *f);
     samples.iter().filter_map(figure).collect()
+}
+
+/// Round by round, in their order.
+fn ratios(own: &[f64], other: &[f64]) -> Vec<f64> {
+    sorted(own.iter().zip(other).map(|(own, other)| quotient(*own, *other)))
 }
 
 /// Nothing has no multiples but itself.

@@ -33,6 +33,8 @@ pub const SAFE_FLOOR: &str = "floor, as safe";
 pub const ASYNC_STD_FLOOR: &str = "floor, async-std";
 /// Threads that hand something on, and ask nobody.
 pub const THREADS_FLOOR: &str = "floor, threads";
+/// A token that is handed on, without a lease.
+pub const HAND_OFF: &str = "floor, handing on";
 /// The floor, where its waiters ask again every 10 ms.
 pub const POLLING: &str = "floor, polling";
 pub const RSLOCK: &str = "rslock";

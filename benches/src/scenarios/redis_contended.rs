@@ -15,7 +15,9 @@ use crate::metric::Metric::{
 use crate::round::{Sample, Scenario};
 use crate::subjects::redis_floor::HandOff;
 use crate::subjects::redis_peers::{AsyncRedisLock, DistributedLock, Rslock};
-use crate::subjects::{ASYNC_REDIS_LOCK, DISTRIBUTED_LOCK, FLOOR, POLLING, RSLOCK, TOKIO, ours};
+use crate::subjects::{
+    ASYNC_REDIS_LOCK, DISTRIBUTED_LOCK, FLOOR, HAND_OFF, POLLING, RSLOCK, TOKIO, ours,
+};
 use crate::turns::{self, Turn};
 use crate::worker::{Kind, processes};
 use crate::workload::{Crowd, Executor, Lockable, crowd};
@@ -78,7 +80,7 @@ pub fn many_processes(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 processes, one key; the floor hands a token on";
     let scenario = Scenario::new("redis-8-processes", about, bench.pick(7, 5));
     let pace = at_once(bench.span(1000, 300));
-    with_processes(bench, scenario, (FLOOR, Kind::HandOff), pace, hand_over)
+    with_processes(bench, scenario, &[(FLOOR, Kind::HandOff)], pace, hand_over)
 }
 
 /// Eight processes that keep it for a while, and do something else in between.
@@ -90,10 +92,16 @@ pub fn many_holders(bench: &Bench) -> Scenario<'_> {
         think: Duration::from_millis(1),
         span: bench.span(2000, 800),
     };
-    with_processes(bench, scenario, (POLLING, Kind::Polling), pace, |turns| {
-        let metrics = [UtilisationPercent, WaitP99Ms, MostToLeastServed, Overlaps];
-        turns::only(&turns::of_mutex(turns), &metrics)
-    })
+    with_processes(
+        bench,
+        scenario,
+        &[(POLLING, Kind::Polling), (HAND_OFF, Kind::HandOff)],
+        pace,
+        |turns| {
+            let metrics = [UtilisationPercent, WaitP99Ms, MostToLeastServed, Overlaps];
+            turns::only(&turns::of_mutex(turns), &metrics)
+        },
+    )
 }
 
 /// Eight clients and 64: whether a longer queue costs more.
@@ -131,7 +139,7 @@ pub fn a_thousand(bench: &Bench) -> Scenario<'_> {
 fn with_processes<'b>(
     bench: &'b Bench,
     scenario: Scenario<'b>,
-    (name, kind): (&'static str, Kind),
+    floors: &[(&'static str, Kind)],
     pace: Crowd,
     sample: fn(&[Vec<Turn>]) -> Sample,
 ) -> Scenario<'b> {
@@ -147,15 +155,16 @@ fn with_processes<'b>(
         sample(&processes(kind, &url, WAITERS, pace))
     };
     let run = Rc::new(run);
+    let ours = (TOKIO, Kind::Ours);
     let peers = [
-        (name, kind),
-        (TOKIO, Kind::Ours),
         (RSLOCK, Kind::Rslock),
         (ASYNC_REDIS_LOCK, Kind::AsyncRedisLock),
         (DISTRIBUTED_LOCK, Kind::DistributedLock),
     ];
     // Who polls is slow to end.
-    peers.into_iter().take(bench.pick(5, 2)).fold(scenario, |scenario, (subject, kind)| {
+    let peers = peers.into_iter().take(bench.pick(3, 0));
+    let all = floors.iter().copied().chain([ours]).chain(peers);
+    all.fold(scenario, |scenario, (subject, kind)| {
         let run = Rc::clone(&run);
         scenario.with(subject, move || run(kind))
     })

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use lock_tests::redis::Server;
 use lock_tokio::LockProvider as _;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, confine, first_core};
 use crate::round::Scenario;
 use crate::subjects::redis_floor::RedisFloor;
 use crate::subjects::redis_peers::{AsyncRedisLock, DistributedLock, Rslock};
 use crate::subjects::{ASYNC_REDIS_LOCK, DISTRIBUTED_LOCK, FLOOR, RSLOCK, TOKIO, UNFENCED, ours};
-use crate::workload::{alone, side_by_side};
+use crate::workload::{Executor, alone, side_by_side};
 
 const TASKS: usize = 64;
 
-/// One task, one acquire + release after another.
+/// One task, one acquire + release after another, with both ends of each connection on one core:
+/// elsewhere it is measured where the kernel happens to place them.
 pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let server = Server::start();
-    let urls = [server.url()];
-    let (floor, unfenced, fenced, rslock, scripted, distributed) = bench.block_on(async {
+    confine(server.pid(), &first_core());
+    let (urls, runtime) = ([server.url()], bench.runtime_on_one_core());
+    let (floor, unfenced, fenced, rslock, scripted, distributed) = runtime.block_on(async {
         (
             Arc::new(RedisFloor::new(&urls, "floor").await),
             Arc::new(ours::redis(&urls, false).await.create_lock("unfenced")),
@@ -28,8 +30,9 @@ pub fn one_task(bench: &Bench) -> Scenario<'_> {
             Arc::new(DistributedLock::new(&urls, "distributed-lock").await),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(60, 20));
-    let about = "one Redis server, one task: SET NX PX and a script that compares and deletes";
+    let (executor, pace) = (Executor::Tokio(runtime), bench.alone(60, 20));
+    let about = "one Redis server, one task, all on one core: SET NX PX, and a script that compares \
+                 and deletes";
     Scenario::new("redis-uncontended", about, bench.pick(41, 15))
         .with(FLOOR, move || {
             let _ = &server;
