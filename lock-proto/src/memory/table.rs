@@ -285,7 +285,7 @@ impl LockTable {
             self.replies.push_back((lock, request, reply));
         }
         if entry.get().is_unused() {
-            self.spare = entry.remove().emptied();
+            self.spare = Some(entry.remove()).filter(|queue| queue.is_small());
         }
     }
 
@@ -401,10 +401,9 @@ impl Queue {
         self.used == 0 && self.waiters.is_empty()
     }
 
-    /// Itself as new, unless it has grown.
-    fn emptied(mut self: Box<Self>) -> Option<Box<Self>> {
-        self.readers_due = 0;
-        Some(self).filter(|queue| queue.waiters.capacity() <= SPARE_WAITERS)
+    /// Whether it takes little room when it is unused.
+    fn is_small(&self) -> bool {
+        self.waiters.capacity() <= SPARE_WAITERS
     }
 
     fn info(&self, key: &Key, now: Instant) -> LockInfo {
