@@ -278,12 +278,12 @@ impl<L: Link> Engine<L> {
                 // Whoever looks meanwhile is to see what is known.
                 state.note_events(lock, wakers);
                 drop(state);
-                let Some(reply) = self.link.carry_out(lock, &site, errand, *now) else {
-                    return self.state();
-                };
-                // What is computed, or handed to others, takes no time; a system call may.
+                let reply = self.link.carry_out(lock, &site, errand, *now);
+                // What is computed takes no time; a system call may, and what it was told early is
+                // heard next, so a lease that ran out meanwhile may not pass for one that stands.
                 *now = self.clock.now();
                 state = self.state();
+                let Some(reply) = reply else { return state };
                 reply
             }
         };
