@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lock_blocking::{Lock, LockError, LockProvider, RedisLockProvider};
+use lock_blocking::{AcquireOptions, Lock, LockError, LockProvider, RedisLockProvider};
 use lock_tests::redis::{
     Certificates, Cluster, Mode, PATIENCE, Proxy, Sentinels, Server, ServerOptions, eventually,
 };
@@ -97,6 +97,31 @@ fn a_single_try_waits_no_longer_than_a_server_may_be_silent() {
     });
     server.resume();
     lock.acquire(Some(PATIENCE)).unwrap().release().unwrap();
+}
+
+#[test]
+fn a_lease_that_ran_out_before_its_answer_came_is_no_lock() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let builder = RedisLockProvider::builder().url(proxy.url());
+    let provider = builder.response_timeout(PATIENCE).build().unwrap();
+    let lock = provider.create_lock("a");
+    lock.acquire(None).unwrap().release().unwrap();
+    // A look of the background thread, about one a second, would tell the lock the time as well.
+    for _ in 0..5 {
+        server.reset_statistics();
+        proxy.set(Mode::HoldAnswers);
+        thread::scope(|scope| {
+            let lease = AcquireOptions::new().with_ttl(Duration::from_millis(150));
+            let asking = scope.spawn(|| lock.acquire_with(lease).unwrap());
+            eventually("the lease", || (of(&server.commands_sent(), ["set"]) == [1]).then_some(()));
+            eventually("its end", || (keys(&server, "a") == 0).then_some(()));
+            proxy.set(Mode::Pass);
+            drop(asking.join().unwrap());
+        });
+        let sent = server.commands_sent();
+        assert!(of(&sent, ["set"]) > [1], "it was not asked for again: {sent:?}");
+    }
 }
 
 #[test]
