@@ -166,7 +166,8 @@ pub fn a_name_that_is_too_long_is_refused(column: &dyn Column) {
     let name = "x".repeat((1 << 20) + 1);
     let outcome = provider.lock(&name).acquire(None);
     assert!(matches!(outcome, Err(LockError::InvalidName(_))));
-    assert!(is_soon_free(&*provider.lock(&name[1..])));
+    // A single try could find that servers take too long over so long a name.
+    take(&*provider.lock(&name[1..])).release().unwrap();
 }
 
 /// Closing a provider ends all that it has begun.
