@@ -79,12 +79,12 @@ impl<'a> Lock<'a> {
             self.claim_ttl(token, shared, ttl)?;
             return Ok(Answer::numbers([1, fence, 0]));
         }
-        let ahead = self.keys.zrank(line, token)?.unwrap_or(0);
+        let first = self.keys.zrank(line, token)?.unwrap_or(0) == 0;
         if !wait {
             self.forget(token)?;
         }
-        let remaining = self.keys.pttl(self.lock)?.max(0);
-        Ok(Answer::numbers([0, remaining, ahead.try_into().expect("a queue is short")]))
+        let remaining = if first { self.keys.pttl(self.lock)?.max(0) } else { 0 };
+        Ok(Answer::numbers([0, remaining, i64::from(!first)]))
     }
 
     /// `extend.lua`

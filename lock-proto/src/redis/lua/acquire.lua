@@ -3,7 +3,8 @@
 -- KEYS  lock fence waiting writers queue readers gone
 -- ARGV  token, side ('x' alone, 's' shared), ttl ms, wait ('1' or '0'), stamp, claim ms, live ms, inbox
 -- Answer  {1, fence, 0}                         it is ours for at least ttl
---         {0, ms until the lock expires, how many wait before us}
+--         {0, ms until the lock expires, 0}     it is not, and nobody waits before us
+--         {0, 0, 1}                             it is not, and somebody waits before us
 --         {-1, 0, 0}                            the token was given up before
 --
 -- Asking again with the same token keeps the place, and answers yes if it is ours by now.
@@ -37,8 +38,8 @@ if fence then
   claim_ttl()
   return {1, fence, 0}
 end
-local ahead = redis.call('ZRANK', line, token)
+local first = redis.call('ZRANK', line, token) == 0
 if wait == '0' then
   forget(token)
 end
-return {0, remaining(), ahead}
+return {0, first and remaining() or 0, first and 0 or 1}

@@ -64,7 +64,7 @@ local function state()
     return 'free'
   end
   redis.call('ZREMRANGEBYSCORE', READERS, '-inf', text(now_ms()))
-  local last = redis.call('ZRANGE', READERS, -1, -1, 'WITHSCORES')
+  local last = redis.call('ZRANGE', READERS, '-1', '-1', 'WITHSCORES')
   if not last[1] then
     redis.call('DEL', LOCK)
     return 'free'
@@ -89,7 +89,7 @@ local function enqueue(queue, token, stamp, claim, live, inbox)
   end
   redis.call('HSET', WAITING, token, text(now_ms() + live) .. ' ' .. stamp .. ' ' .. claim .. ' ' .. inbox)
   if not redis.call('ZSCORE', queue, token) then
-    local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
+    local last = redis.call('ZRANGE', queue, '-1', '-1', 'WITHSCORES')[2]
     redis.call('ZADD', queue, text(math.max(now_us(), (tonumber(last) or 0) + 1)), token)
   end
   prolong(WAITING, KEEP_MS)
@@ -99,7 +99,7 @@ end
 -- The first of a queue whose waiter is alive; drops the dead before it.
 local function head(queue)
   while true do
-    local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGE', queue, '0', '0', 'WITHSCORES')
     if not first[1] then
       return nil
     end

@@ -27,7 +27,7 @@ redis.call('HSET', WAITING, token, table.concat({
   text(now_ms + tonumber(live)), stamp, claim, inbox, text(count), limit
 }, ' '))
 if not redis.call('ZSCORE', TAKERS, token) then
-  local last = redis.call('ZRANGE', TAKERS, -1, -1, 'WITHSCORES')[2]
+  local last = redis.call('ZRANGE', TAKERS, '-1', '-1', 'WITHSCORES')[2]
   redis.call('ZADD', TAKERS, text(math.max(now_us, (tonumber(last) or 0) + 1)), token)
 end
 prolong(WAITING, KEEP_MS)
@@ -43,5 +43,5 @@ if wait == '0' then
   forget(token)
   hand_over()
 end
-local first = redis.call('ZRANGE', PERMITS, 0, 0, 'WITHSCORES')[2]
+local first = redis.call('ZRANGE', PERMITS, '0', '0', 'WITHSCORES')[2]
 return {0, math.max(math.ceil((tonumber(first) or now_ms) - now_ms), 0), ahead}

@@ -68,7 +68,7 @@ end
 -- The first taker that is alive; drops the dead before it.
 local function head()
   while true do
-    local token = redis.call('ZRANGE', TAKERS, 0, 0)[1]
+    local token = redis.call('ZRANGE', TAKERS, '0', '0')[1]
     if not token then
       return nil
     end

@@ -1,7 +1,7 @@
 -- The usual end of a hold that others wait to have alone, before anything else is set up: what the
 -- rest of this script would do, with fewer calls. Whatever is unusual is left to the rest.
 if ARGV[2] == '0' and redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[5], KEYS[6]) == 0 then
-  local first = redis.pcall('ZRANGE', KEYS[4], 0, 0)[1]
+  local first = redis.pcall('ZRANGE', KEYS[4], '0', '0')[1]
   local entry = first and first ~= ARGV[1] and redis.pcall('HGET', KEYS[3], first)
   local last = redis.pcall('GET', KEYS[2])
   if type(entry) == 'string' and type(last) ~= 'table' then
