@@ -1,6 +1,6 @@
 //! One connection, and what is on its way over it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
@@ -53,8 +53,8 @@ pub(super) struct Line {
 #[derive(Default)]
 struct Traffic {
     next: u64,
-    /// What is unanswered.
-    errands: BTreeMap<u64, Arc<Errand>>,
+    /// What is unanswered, by its number, in its order.
+    errands: VecDeque<(u64, Arc<Errand>)>,
     /// What is not written yet, in its order.
     waiting: VecDeque<Parcel>,
     /// Whether somebody writes: one after another, so that all keeps its order.
@@ -202,13 +202,13 @@ impl Line {
             let number = traffic.next;
             traffic.next += 1;
             let errand = Errand::new(number, now, self.me.clone(), request, purpose);
-            traffic.errands.insert(number, Arc::clone(&errand));
+            traffic.errands.push_back((number, Arc::clone(&errand)));
             errand
         };
         errand.run();
-        if !self.watched.swap(true, Ordering::AcqRel)
-            && let Some(server) = self.server.upgrade()
-        {
+        let watched =
+            self.watched.load(Ordering::Acquire) || self.watched.swap(true, Ordering::AcqRel);
+        if !watched && let Some(server) = self.server.upgrade() {
             server.wake_keeper();
         }
     }
@@ -217,7 +217,9 @@ impl Line {
     pub(super) fn finish(&self, number: u64, replies: Replies, purpose: Purpose) {
         {
             let mut traffic = self.traffic();
-            traffic.errands.remove(&number);
+            if let Ok(place) = traffic.errands.binary_search_by_key(&number, |(own, _)| *own) {
+                traffic.errands.remove(place);
+            }
             // Nobody who asks from now on waits for longer.
             if !traffic.errands.is_empty() {
                 traffic.heard = Some(Clock::System.now());
@@ -276,7 +278,7 @@ impl Line {
             traffic.dead = true;
             (std::mem::take(&mut traffic.errands), std::mem::take(&mut traffic.waiting))
         };
-        for errand in errands.into_values() {
+        for (_, errand) in errands {
             let fault = Fault::unknown("the connection to the Redis server was lost");
             fail(&errand, &fault);
         }
@@ -297,7 +299,7 @@ impl Line {
                     Connection::Single(_) => traffic.heard,
                     Connection::Cluster(_) => None,
                 };
-                traffic.errands.first_key_value().map(|(_, errand)| {
+                traffic.errands.front().map(|(_, errand)| {
                     let since = heard.into_iter().fold(errand.since(), Instant::max);
                     (Arc::clone(errand), since + limit)
                 })
@@ -316,7 +318,7 @@ impl Line {
             if let Connection::Single(_) = self.connection {
                 return Overdue::Dead;
             }
-            self.traffic().errands.retain(|_, other| !Arc::ptr_eq(other, &errand));
+            self.traffic().errands.retain(|(_, other)| !Arc::ptr_eq(other, &errand));
             fail(&errand, &Fault::unknown("the cluster did not answer in time"));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(super) struct Server {
     connect_timeout: Duration,
     response_timeout: Duration,
     state: Mutex<State>,
+    /// Set before the keeper is woken to see it.
+    closing: AtomicBool,
 }
 
 struct State {
@@ -40,7 +43,6 @@ struct State {
     lost: u64,
     /// Whether anybody ever listened.
     listened: bool,
-    closing: bool,
     keeper: Option<Waker>,
     news: Vec<Waker>,
 }
@@ -83,10 +85,10 @@ impl Server {
                 generation: 0,
                 lost: 0,
                 listened: false,
-                closing: false,
                 keeper: None,
                 news: Vec::new(),
             }),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -134,9 +136,8 @@ impl Server {
 
     /// Ends the connection once everything that was sent is answered.
     pub(super) fn close(&self) {
-        let mut state = self.state();
-        state.closing = true;
-        wake(state.keeper.take(), state);
+        self.closing.store(true, Ordering::Release);
+        self.wake_keeper();
     }
 
     /// The connection `generation` is lost.
@@ -161,9 +162,8 @@ impl Server {
 
     /// A request has ended; one who waits for the last of them may go on.
     pub(super) fn notice_end(&self) {
-        let mut state = self.state();
-        if state.closing {
-            wake(state.keeper.take(), state);
+        if self.is_closing() {
+            self.wake_keeper();
         }
     }
 
@@ -328,7 +328,7 @@ impl Server {
                     let mut state = self.state();
                     state.keeper = Some(cx.waker().clone());
                     match &state.phase {
-                        Phase::Up(line) => (Arc::clone(line), state.closing),
+                        Phase::Up(line) => (Arc::clone(line), self.is_closing()),
                         Phase::Down(_) | Phase::Gone => return Poll::Ready(()),
                     }
                 };
@@ -358,12 +358,16 @@ impl Server {
     /// Whether nobody needs it any more and nothing is left to do.
     fn is_done(&self) -> bool {
         let state = self.state();
-        state.closing
+        self.is_closing()
             && state.queue.is_empty()
             && match &state.phase {
                 Phase::Up(line) => line.is_idle(),
                 Phase::Down(_) | Phase::Gone => true,
             }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
