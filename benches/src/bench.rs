@@ -85,17 +85,28 @@ pub fn runtime() -> Runtime {
 
 /// The first core that this process may use.
 pub fn first_core() -> CpuSet {
-    let ours = sched_getaffinity(None).expect("this process exists");
-    let first = (0..CpuSet::MAX_CPU).find(|core| ours.is_set(*core));
     let mut core = CpuSet::new();
-    core.set(first.expect("this process runs on some core"));
+    core.set(cores().next().expect("this process runs on some core"));
     core
 }
 
-/// Keeps a process, and what it starts from now on, to `core`.
-pub fn confine(process: u32, core: &CpuSet) {
+/// The cores that this process may use, without the first of several.
+pub fn other_cores() -> CpuSet {
+    let skipped = usize::from(cores().count() > 1);
+    let mut others = CpuSet::new();
+    cores().skip(skipped).for_each(|core| others.set(core));
+    others
+}
+
+fn cores() -> impl Iterator<Item = usize> {
+    let ours = sched_getaffinity(None).expect("this process exists");
+    (0..CpuSet::MAX_CPU).filter(move |core| ours.is_set(*core))
+}
+
+/// Keeps a process, and what it starts from now on, to `cores`.
+pub fn confine(process: u32, cores: &CpuSet) {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    sched_setaffinity(process, core).expect("the server is ours");
+    sched_setaffinity(process, cores).expect("the server is ours");
 }
 
 fn two_threads() -> Builder {

@@ -35,6 +35,8 @@ pub const ASYNC_STD_FLOOR: &str = "floor, async-std";
 pub const THREADS_FLOOR: &str = "floor, threads";
 /// A token that is handed on, without a lease.
 pub const HAND_OFF: &str = "floor, handing on";
+/// A lock with leases and a queue on the server, and nothing else.
+pub const QUEUE_FLOOR: &str = "floor, a queue";
 /// The floor, where its waiters ask again every 10 ms.
 pub const POLLING: &str = "floor, polling";
 pub const RSLOCK: &str = "rslock";

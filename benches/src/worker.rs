@@ -14,7 +14,7 @@ use lock_tokio::LockProvider as _;
 
 use crate::bench::runtime;
 use crate::subjects::ours;
-use crate::subjects::redis_floor::{HandOff, RedisFloor};
+use crate::subjects::redis_floor::{HandOff, Queued, RedisFloor};
 use crate::subjects::redis_peers::{AsyncRedisLock, DistributedLock, Rslock};
 use crate::turns::Turn;
 use crate::workload::{Crowd, Lockable, take_turns};
@@ -29,6 +29,7 @@ const KEY: &str = "orders";
 pub enum Kind {
     HandOff,
     Polling,
+    Queued,
     Ours,
     Rslock,
     AsyncRedisLock,
@@ -58,6 +59,7 @@ pub fn work(orders: &Orders) -> Result<(), Box<dyn Error>> {
         match orders.kind {
             Kind::HandOff => wait(HandOff::new(&orders.url, KEY).await, crowd).await,
             Kind::Polling => wait(RedisFloor::new(&urls, KEY).await, crowd).await,
+            Kind::Queued => wait(Queued::new(&orders.url, KEY).await, crowd).await,
             Kind::Ours => wait(ours::redis(&urls, true).await.create_lock(KEY), crowd).await,
             Kind::Rslock => wait(Rslock::new(&urls, KEY), crowd).await,
             Kind::AsyncRedisLock => wait(AsyncRedisLock::new(&orders.url, KEY).await, crowd).await,

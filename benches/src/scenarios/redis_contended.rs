@@ -16,7 +16,7 @@ use crate::round::{Sample, Scenario};
 use crate::subjects::redis_floor::HandOff;
 use crate::subjects::redis_peers::{AsyncRedisLock, DistributedLock, Rslock};
 use crate::subjects::{
-    ASYNC_REDIS_LOCK, DISTRIBUTED_LOCK, FLOOR, HAND_OFF, POLLING, RSLOCK, TOKIO, ours,
+    ASYNC_REDIS_LOCK, DISTRIBUTED_LOCK, FLOOR, HAND_OFF, POLLING, QUEUE_FLOOR, RSLOCK, TOKIO, ours,
 };
 use crate::turns::{self, Turn};
 use crate::worker::{Kind, processes};
@@ -80,7 +80,8 @@ pub fn many_processes(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 processes, one key; the floor hands a token on";
     let scenario = Scenario::new("redis-8-processes", about, bench.pick(7, 5));
     let pace = at_once(bench.span(1000, 300));
-    with_processes(bench, scenario, &[(FLOOR, Kind::HandOff)], pace, hand_over)
+    let floors = [(FLOOR, Kind::HandOff), (QUEUE_FLOOR, Kind::Queued)];
+    with_processes(bench, scenario, &floors, pace, hand_over)
 }
 
 /// Eight processes that keep it for a while, and do something else in between.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use lock_tests::redis::{Proxy, Server};
 use lock_tokio::{Lock, LockProvider as _};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, confine, other_cores};
 use crate::round::Scenario;
 use crate::subjects::redis_floor::RedisFloor;
 use crate::subjects::redis_peers::{DistributedLock, Rslock};
 use crate::subjects::{DEAD, DISTRIBUTED_LOCK, FLOOR, HEALTHY, HUNG, RSLOCK, SLOW, TOKIO, ours};
-use crate::workload::{Alone, alone};
+use crate::workload::{Alone, Executor, alone};
 
 const KEY: &str = "orders";
 const RSLOCK_HEALTHY: &str = "rslock, healthy";
@@ -28,10 +28,14 @@ pub fn five(bench: &Bench) -> Scenario<'_> {
     healthy(bench, Scenario::new("redlock-5", about, bench.pick(41, 19)), 5)
 }
 
+/// The client on one core and the servers on the others, as if they were machines of their own:
+/// elsewhere it is measured where the kernel happens to place them.
 fn healthy<'b>(bench: &'b Bench, scenario: Scenario<'b>, count: usize) -> Scenario<'b> {
     let servers: Vec<_> = (0..count).map(|_| Server::start()).collect();
+    servers.iter().for_each(|server| confine(server.pid(), &other_cores()));
     let urls: Vec<_> = servers.iter().map(Server::url).collect();
-    let (floor, ours, rslock, distributed) = bench.block_on(async {
+    let runtime = bench.runtime_on_one_core();
+    let (floor, ours, rslock, distributed) = runtime.block_on(async {
         (
             Arc::new(RedisFloor::new(&urls, "floor").await),
             Arc::new(ours::redis(&urls, true).await.create_lock(KEY)),
@@ -39,7 +43,7 @@ fn healthy<'b>(bench: &'b Bench, scenario: Scenario<'b>, count: usize) -> Scenar
             Arc::new(DistributedLock::new(&urls, "distributed-lock").await),
         )
     });
-    let (executor, pace) = (bench.tokio(), bench.alone(60, 25));
+    let (executor, pace) = (Executor::Tokio(runtime), bench.alone(60, 25));
     scenario
         .with(FLOOR, move || {
             let _ = &servers;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Value, cmd};
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value, cmd};
+use tokio::sync::Notify;
 
 use crate::workload::Lockable;
 
@@ -113,6 +114,73 @@ impl Lockable for HandOff {
         let mut connection = self.connection.clone();
         let push = cmd("LPUSH").arg(&self.key).arg("token").to_owned();
         push.query_async::<i64>(&mut connection).await.expect("the server is up");
+    }
+}
+
+/// The least that a lock with leases and a queue on the server can do: who asks is set down in the
+/// queue, and whoever gives it back takes the next one out, gives it the lease and tells it.
+pub struct Queued {
+    connection: MultiplexedConnection,
+    enter: String,
+    leave: String,
+    lock: String,
+    queue: String,
+    /// The channel on which it is told, and its token.
+    inbox: String,
+    told: Arc<Notify>,
+}
+
+const ENTER: &str = "if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end \
+                     redis.call('rpush', KEYS[2], ARGV[1]) return 0";
+const LEAVE: &str = "if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end \
+                     local next = redis.call('lpop', KEYS[2]) \
+                     if not next then return redis.call('del', KEYS[1]) end \
+                     redis.call('set', KEYS[1], next, 'PX', ARGV[2]) \
+                     redis.call('publish', next, '') return 1";
+
+impl Queued {
+    /// One waiter, with a connection of its own.
+    pub async fn new(url: &str, key: &str) -> Self {
+        let told = Arc::new(Notify::new());
+        let (bell, inbox) = (Arc::clone(&told), fresh_token());
+        let hear = move |push: PushInfo| {
+            if push.kind == PushKind::Message {
+                bell.notify_one();
+            }
+            Ok::<(), SendError>(())
+        };
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(hear);
+        let client = Client::open(format!("{url}?protocol=resp3")).expect("an address");
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = connection.expect("the server is up");
+        connection.subscribe(&inbox).await.expect("the server is up");
+        let mut load = async |script: &str| -> String {
+            let load = cmd("SCRIPT").arg("LOAD").arg(script).to_owned();
+            load.query_async(&mut connection).await.expect("a script that compiles")
+        };
+        let (enter, leave) = (load(ENTER).await, load(LEAVE).await);
+        let (lock, queue) = (key.to_owned(), format!("{key}:queue"));
+        Self { connection, enter, leave, lock, queue, inbox, told }
+    }
+
+    async fn run(&self, script: &str) -> i64 {
+        let mut call = cmd("EVALSHA");
+        call.arg(script).arg(2).arg(&self.lock).arg(&self.queue).arg(&self.inbox).arg(LEASE_MS);
+        call.query_async(&mut self.connection.clone()).await.expect("the server is up")
+    }
+}
+
+impl Lockable for Queued {
+    type Held = ();
+
+    async fn acquire(&self) {
+        if self.run(&self.enter).await == 0 {
+            self.told.notified().await;
+        }
+    }
+
+    async fn release(&self, (): ()) {
+        self.run(&self.leave).await;
     }
 }
 
