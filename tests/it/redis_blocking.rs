@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lock_blocking::{AcquireOptions, Lock, LockError, LockProvider, RedisLockProvider};
+use lock_blocking::{AcquireOptions, Lock, LockError, LockProvider, RedisLockProvider, Renewal};
 use lock_tests::redis::{
     Certificates, Cluster, Mode, PATIENCE, Proxy, Sentinels, Server, ServerOptions, eventually,
 };
@@ -256,6 +257,51 @@ fn what_many_threads_ask_at_once_is_written_in_one_piece() {
         }
     });
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_release_and_the_question_of_the_next_are_one_round_trip() {
+    const ONE_WAY: Duration = Duration::from_millis(500);
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let builder = RedisLockProvider::builder().url(proxy.url());
+    let ours = builder.response_timeout(PATIENCE).build().unwrap();
+    // Whoever has waited once listens.
+    let _held = provider(&server.url()).create_lock("b").acquire(None).unwrap();
+    check_no_lock(&ours.create_lock("b"), 100);
+    let lock = ours.create_lock("a");
+    let held = lock.acquire(None).unwrap();
+    // What follows takes so long that the lock is not passed on without the server.
+    proxy.delay(ONE_WAY, ONE_WAY);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let handle = lock.acquire(Some(PATIENCE)).unwrap();
+            (handle, Instant::now())
+        });
+        wait_for_waiters(&lock, 1);
+        let released = Instant::now();
+        held.release().unwrap();
+        let (_, let_in) = waiting.join().unwrap();
+        let waited = let_in - released;
+        assert!(waited >= ONE_WAY * 2 && waited < ONE_WAY * 3, "{waited:?}");
+    });
+}
+
+#[test]
+fn renewals_that_take_longer_than_their_cadence_hold_no_caller_up() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let lock = provider(&proxy.url()).create_lock("a");
+    lock.acquire(None).unwrap().release().unwrap();
+    proxy.delay(Duration::from_millis(5), Duration::from_millis(5));
+    let (told, hears) = channel();
+    thread::spawn(move || {
+        let every = Renewal::Every(Duration::from_millis(1));
+        let held = lock.acquire_with(AcquireOptions::new().with_renewal(every)).unwrap();
+        held.release().unwrap();
+        let _ = told.send(());
+    });
+    hears.recv_timeout(PATIENCE).expect("the call returns");
 }
 
 #[test]

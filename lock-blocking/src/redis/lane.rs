@@ -1,24 +1,29 @@
 //! One server: its connection, and the thread that serves who waits for it.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use lock_engine::Clock;
 use lock_engine::redis::{Parcel, Session};
 use lock_proto::Fault;
-use redis::{RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{RedisError, RedisResult, Value};
 
 use super::cluster::{Map, moved};
 use super::ear::Ear;
 use super::errand;
 use super::line::Line;
 use super::place::{Patience, Place, unconnected};
-use super::queue::{Queue, Report, Standing, Waiting};
+use super::queue::{Piece, Queue, Report, Standing, Waiting};
 use super::rests::Rests;
+use crate::wait::{Bench, gathering, take_seat};
 
 /// More parcels than this don't wait for one server.
 const MOST_WAITING: usize = 100_000;
+/// More pieces than this are not unanswered.
+const MOST_UNANSWERED: usize = 32;
 /// A caller that waits for less leaves talking to the lane: giving up a connection in the middle of
 /// an answer costs everybody a new one.
 const SHORTEST_TALK: Duration = Duration::from_millis(250);
@@ -26,8 +31,9 @@ const SHORTEST_TALK: Duration = Duration::from_millis(250);
 /// One server.
 ///
 /// A caller that waits anyway talks to an idle server itself. Everybody else puts parcels in the
-/// queue, and the lane's thread takes all there are, writes them in one piece and settles each as
-/// its replies come. To connect, which may take long, there is a thread each time.
+/// queue, from where the lane's thread writes them in pieces and settles each as its replies come;
+/// then it wakes all together whom the answers to one piece are for. To connect, which may take
+/// long, there is a thread each time.
 pub(super) struct Lane {
     place: Place,
     patience: Patience,
@@ -54,7 +60,7 @@ impl Lane {
             patience,
             ear: Arc::clone(ear),
             map,
-            queue: Mutex::new(Queue { report, ..Queue::default() }),
+            queue: Mutex::new(Queue::new(report)),
             changed: Condvar::new(),
             line: Mutex::default(),
         });
@@ -64,13 +70,11 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Takes a parcel that was sent elsewhere so often, and sees to it that it is settled: at once
-    /// if the caller waits anyway and the server is idle.
+    /// Takes a parcel that was sent elsewhere so often, and sees to it that it is settled: on this
+    /// thread if its caller waits anyway and the server is idle.
     pub(super) fn send(self: &Arc<Self>, parcel: Parcel, hops: u32) {
-        let left = errand::left().filter(|left| *left >= SHORTEST_TALK);
-        let Some(left) = left else { return self.post(parcel, hops) };
         self.listen(&parcel);
-        if let Some(waiting) = self.talk_here(Waiting::new(parcel, hops), left) {
+        if let Some(waiting) = errand::put_off(self, Waiting::new(parcel, hops)) {
             self.enqueue(waiting);
         }
     }
@@ -93,26 +97,37 @@ impl Lane {
         self.changed.notify_one();
     }
 
-    /// Talks to the server on this thread for at most so long, unless somebody else does; gives
-    /// back what is still to be sent.
-    fn talk_here(&self, waiting: Waiting, left: Duration) -> Option<Waiting> {
+    /// Takes parcels whose sender waits for at most so long, and talks to the server on this thread
+    /// unless somebody else does.
+    pub(super) fn talk(&self, parcels: Vec<Waiting>, left: Duration) {
+        let rest = if left < SHORTEST_TALK { parcels } else { self.talk_here(parcels, left) };
+        let bench = rest.into_iter().filter_map(|waiting| self.enqueue(waiting)).last();
+        bench.into_iter().for_each(take_seat);
+    }
+
+    /// Talks to an idle server; gives back what is still to be sent.
+    fn talk_here(&self, parcels: Vec<Waiting>, left: Duration) -> Vec<Waiting> {
         let mut line = match self.line.try_lock() {
             Ok(line) => line,
             Err(TryLockError::Poisoned(line)) => line.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(waiting),
+            Err(TryLockError::WouldBlock) => return parcels,
         };
-        let Some(open) = line.as_mut() else { return Some(waiting) };
-        if !self.queue().waiting.is_empty() || waiting.parcel.listens() && !self.ear.hears() {
-            return Some(waiting);
+        let Some(open) = line.as_mut() else { return parcels };
+        let (now, hears) = (Clock::System.now(), self.ear.hears());
+        let sendable = |waiting: &Waiting| waiting.is_ready(hears) && !waiting.is_overdue(now);
+        if !self.queue().waiting.is_empty() || !parcels.iter().all(sendable) {
+            return parcels;
         }
         let session = Arc::clone(open.session());
-        let replies = open.ask(&waiting.parcel, left);
-        if is_over(&replies) {
+        let replies = open.ask(parcels.iter().map(|waiting| &waiting.parcel), left);
+        if open.is_over() {
             self.hang_up(&mut line);
         }
         drop(line);
-        self.settle(waiting, &session, replies);
-        None
+        for (waiting, replies) in parcels.into_iter().zip(replies) {
+            self.settle(waiting, &session, replies);
+        }
+        Vec::new()
     }
 
     fn listen(self: &Arc<Self>, parcel: &Parcel) {
@@ -121,20 +136,28 @@ impl Lane {
         }
     }
 
-    fn enqueue(&self, waiting: Waiting) {
+    /// Puts a parcel in the queue, and says where its sender may wait.
+    pub(super) fn enqueue(&self, waiting: Waiting) -> Option<Arc<Bench>> {
         let mut queue = self.queue();
         if queue.closed {
             drop(queue);
-            return waiting.parcel.fail(closed());
+            waiting.parcel.fail(closed());
+            return None;
         }
         if queue.waiting.len() >= MOST_WAITING {
             drop(queue);
             let fault = Fault::not_sent("too many requests wait for the Redis server");
-            return waiting.parcel.fail(fault);
+            waiting.parcel.fail(fault);
+            return None;
         }
-        queue.waiting.push_back(waiting);
+        let bench = queue.add(waiting);
+        // Telling somebody who does not wait costs a system call as well.
+        let sleeping = std::mem::take(&mut queue.sleeping);
         drop(queue);
-        self.changed.notify_one();
+        if sleeping {
+            self.changed.notify_one();
+        }
+        Some(bench)
     }
 
     fn run(self: &Arc<Self>) {
@@ -170,33 +193,42 @@ impl Lane {
         }
     }
 
-    /// Sends what waits.
+    /// Sends what waits, until all of it is answered. A full piece is written before the answers to
+    /// the last are heard, so that the server works meanwhile.
     fn serve(&self) {
         let mut line = self.line();
         let Some(open) = line.as_mut() else { return };
-        let batch = self.queue().take_batch(self.ear.hears());
-        if !batch.is_empty() && !self.talk(open, batch) {
+        let mut unanswered = VecDeque::new();
+        loop {
+            while unanswered.len() < MOST_UNANSWERED
+                && !open.is_over()
+                && let Some(piece) = self.next_piece(!unanswered.is_empty())
+            {
+                let counts = open.write(piece.iter().map(|waiting| &waiting.parcel));
+                unanswered.push_back((piece, counts));
+            }
+            let Some((piece, counts)) = unanswered.pop_front() else { break };
+            gathering(|| self.hear(open, piece.into_iter().zip(counts)));
+        }
+        if open.is_over() {
             self.hang_up(&mut line);
         }
     }
 
-    /// Writes parcels and settles each as its replies come; says whether the connection is good.
-    fn talk(&self, line: &mut Line, batch: Vec<Waiting>) -> bool {
+    /// Settles parcels as their replies come, of which there are so many to each.
+    fn hear(&self, line: &mut Line, piece: impl Iterator<Item = (Waiting, usize)>) {
         let session = Arc::clone(line.session());
-        let mut good = true;
-        let (counts, mut broken) = match line.write(batch.iter().map(|waiting| &waiting.parcel)) {
-            Ok(counts) => (counts, None),
-            Err(error) => (vec![0; batch.len()], Some(error)),
-        };
-        for (waiting, count) in batch.into_iter().zip(counts) {
-            let replies = broken.clone().map_or_else(|| line.read(count), Err);
-            good &= !is_over(&replies);
-            if let Err(error) = &replies {
-                broken.get_or_insert_with(|| error.clone());
-            }
+        for (waiting, count) in piece {
+            let replies = line.read(count);
             self.settle(waiting, &session, replies);
         }
-        good
+    }
+
+    /// Takes what is to be written next, if there is anything; others may be unanswered.
+    fn next_piece(&self, unanswered: bool) -> Option<Vec<Waiting>> {
+        let Piece { aboard, overdue } = self.queue().take_piece(unanswered, self.ear.hears());
+        overdue.into_iter().for_each(|waiting| waiting.parcel.expire());
+        (!aboard.is_empty()).then_some(aboard)
     }
 
     fn settle(&self, waiting: Waiting, session: &Session, replies: RedisResult<Vec<Value>>) {
@@ -270,16 +302,19 @@ impl Lane {
 
     fn wait<'a>(
         &self,
-        queue: MutexGuard<'a, Queue>,
+        mut queue: MutexGuard<'a, Queue>,
         timeout: Option<Duration>,
     ) -> MutexGuard<'a, Queue> {
-        match timeout {
+        queue.sleeping = true;
+        let mut queue = match timeout {
             Some(timeout) => {
                 let waited = self.changed.wait_timeout(queue, timeout);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
             None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-        }
+        };
+        queue.sleeping = false;
+        queue
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -289,15 +324,6 @@ impl Lane {
     fn line(&self) -> MutexGuard<'_, Option<Line>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the connection is of no use any more: broken, or to what is no master now.
-fn is_over(replies: &RedisResult<Vec<Value>>) -> bool {
-    let demoted = |reply: &Value| {
-        matches!(reply, Value::ServerError(error)
-            if error.kind() == Some(ServerErrorKind::ReadOnly))
-    };
-    replies.as_ref().map_or(true, |replies| replies.iter().any(demoted))
 }
 
 fn closed() -> Fault {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lock_engine::redis::{Parcel, Session, load_scripts};
-use redis::{Connection, ConnectionLike as _, RedisResult, Value};
+use redis::{
+    Connection, ConnectionLike as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+};
 
 use super::place::{Patience, Place};
 
@@ -13,8 +15,10 @@ pub(super) struct Line {
     connection: Connection,
     patience: Duration,
     session: Arc<Session>,
-    /// What is being written; kept for its capacity.
-    bytes: Vec<u8>,
+    /// What broke it.
+    broken: Option<RedisError>,
+    /// Whether it leads to what is no master now.
+    demoted: bool,
 }
 
 impl Line {
@@ -23,57 +27,76 @@ impl Line {
         let scripts = load_scripts();
         // A server that refuses to be told is told each script when it is needed.
         connection.req_packed_commands(&scripts.get_packed_pipeline(), 0, scripts.len())?;
-        Ok(Self {
-            connection,
-            patience: patience.answer,
-            session: Arc::default(),
-            bytes: Vec::new(),
-        })
+        let (session, patience) = (Arc::default(), patience.answer);
+        Ok(Self { connection, patience, session, broken: None, demoted: false })
     }
 
     pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 
+    /// Whether it is of no use any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.broken.is_some() || self.demoted
+    }
+
     /// Writes parcels in one piece, and says how many replies come to each.
     pub(super) fn write<'a>(
         &mut self,
-        parcels: impl Iterator<Item = &'a Parcel>,
-    ) -> RedisResult<Vec<usize>> {
-        self.bytes.clear();
-        let mut counts = Vec::with_capacity(parcels.size_hint().0);
-        for parcel in parcels {
-            let commands = parcel.pack(&self.session);
-            counts.push(commands.len());
-            self.bytes.extend(commands.get_packed_pipeline());
-        }
-        self.connection.send_packed_command(&self.bytes)?;
-        Ok(counts)
+        parcels: impl ExactSizeIterator<Item = &'a Parcel>,
+    ) -> Vec<usize> {
+        let mut pipeline = Pipeline::with_capacity(2 * parcels.len());
+        let counts = parcels.map(|parcel| parcel.pack_into(&mut pipeline, &self.session)).collect();
+        let bytes = pipeline.get_packed_pipeline();
+        // Whoever reads is told of what went wrong.
+        let _ = self.unless_broken(|connection| connection.send_packed_command(&bytes));
+        counts
     }
 
-    /// Writes one parcel, and reads what comes back in at most `left`.
-    pub(super) fn ask(&mut self, parcel: &Parcel, left: Duration) -> RedisResult<Vec<Value>> {
-        let commands = parcel.pack(&self.session);
-        if left < self.patience {
-            self.connection.set_read_timeout(Some(left))?;
+    /// Writes parcels in one piece, and reads what comes back to each, of which nothing may take
+    /// longer than `left`.
+    pub(super) fn ask<'a>(
+        &mut self,
+        parcels: impl ExactSizeIterator<Item = &'a Parcel>,
+        left: Duration,
+    ) -> Vec<RedisResult<Vec<Value>>> {
+        let patience = self.patience;
+        if left < patience {
+            let _ = self.unless_broken(|connection| connection.set_read_timeout(Some(left)));
         }
-        self.connection.send_packed_command(&commands.get_packed_pipeline())?;
-        let replies = self.read(commands.len())?;
-        if left < self.patience {
-            self.connection.set_read_timeout(Some(self.patience))?;
+        let replies = self.write(parcels).into_iter().map(|count| self.read(count)).collect();
+        if left < patience {
+            let _ = self.unless_broken(|connection| connection.set_read_timeout(Some(patience)));
         }
-        Ok(replies)
+        replies
     }
 
-    /// Reads so many replies. After an error the connection is of no use any more.
+    /// Reads so many replies; nothing more is read after what broke the connection.
     pub(super) fn read(&mut self, count: usize) -> RedisResult<Vec<Value>> {
-        let mut replies = Vec::with_capacity(count);
-        while replies.len() < count {
-            let reply = self.connection.recv_response()?;
-            if !matches!(reply, Value::Push { .. }) {
-                replies.push(reply);
+        let replies = self.unless_broken(|connection| {
+            let mut replies = Vec::with_capacity(count);
+            while replies.len() < count {
+                let reply = connection.recv_response()?;
+                if !matches!(reply, Value::Push { .. }) {
+                    replies.push(reply);
+                }
             }
-        }
+            Ok(replies)
+        })?;
+        self.demoted |= replies.iter().any(|reply| {
+            matches!(reply, Value::ServerError(error)
+                if error.kind() == Some(ServerErrorKind::ReadOnly))
+        });
         Ok(replies)
+    }
+
+    fn unless_broken<T>(
+        &mut self,
+        talk: impl FnOnce(&mut Connection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        talk(&mut self.connection).inspect_err(|error| self.broken = Some(error.clone()))
     }
 }

@@ -1,18 +1,21 @@
 //! What waits for one server.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use lock_engine::Clock;
 use lock_engine::redis::Parcel;
-use lock_proto::Fault;
+use lock_proto::{Fault, Instant as Moment};
 use redis::RedisResult;
 
 use super::line::Line;
+use crate::wait::Bench;
 
-/// More parcels than this are not taken at once.
-const BATCH: usize = 1024;
+/// More parcels than this are not written in one piece: the first of them would wait for the last,
+/// and the server would rest while they are gathered.
+const MOST_ABOARD: usize = 32;
 /// A parcel that listens does not wait longer than this for the subscription: without messages a
 /// waiter is let in when it asks again.
 const LISTENING_WITHIN: Duration = Duration::from_millis(500);
@@ -23,6 +26,11 @@ pub(super) struct Queue {
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) closed: bool,
     pub(super) standing: Standing,
+    /// Whether the thread waits to be told of what comes.
+    pub(super) sleeping: bool,
+    /// Where those may wait who sent the last parcels, and how many these are.
+    bench: Arc<Bench>,
+    seated: usize,
     /// Who wants to know what came of the first attempt to connect.
     pub(super) report: Option<Report>,
 }
@@ -53,17 +61,64 @@ pub(super) struct Waiting {
     pub(super) hops: u32,
 }
 
+/// What is written in one piece.
+#[derive(Default)]
+pub(super) struct Piece {
+    pub(super) aboard: Vec<Waiting>,
+    /// What came too late for it.
+    pub(super) overdue: Vec<Waiting>,
+}
+
 impl Queue {
-    /// Takes parcels that can't be sent any more.
-    pub(super) fn take_overdue(&mut self) -> Vec<Waiting> {
-        let now = Clock::System.now();
-        self.take(|waiting| waiting.parcel.not_after() < now)
+    /// Nothing waits yet; `report` is for who wants to know of the first attempt to connect.
+    pub(super) fn new(report: Option<Report>) -> Self {
+        Self { report, ..Self::default() }
     }
 
-    /// Takes parcels to send.
-    pub(super) fn take_batch(&mut self, hears: bool) -> Vec<Waiting> {
+    /// Adds a parcel, and says where its sender may wait: where those do whose parcels are written
+    /// with it.
+    pub(super) fn add(&mut self, waiting: Waiting) -> Arc<Bench> {
+        self.waiting.push_back(waiting);
+        if self.seated == MOST_ABOARD {
+            (self.bench, self.seated) = (Arc::default(), 0);
+        }
+        self.seated += 1;
+        Arc::clone(&self.bench)
+    }
+
+    /// Takes parcels that can't be sent any more.
+    pub(super) fn take_overdue(&mut self) -> VecDeque<Waiting> {
         let now = Clock::System.now();
-        self.take(|waiting| waiting.parcel.not_after() >= now && waiting.is_ready(hears))
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (overdue, rest) = waiting.partition(|waiting| waiting.is_overdue(now));
+        self.waiting = rest;
+        overdue
+    }
+
+    /// Takes the next parcels to write in one piece. While others are unanswered the server has
+    /// something to do, and a piece is to be full.
+    pub(super) fn take_piece(&mut self, unanswered: bool, hears: bool) -> Piece {
+        let mut piece = Piece::default();
+        if self.waiting.is_empty() || unanswered && self.waiting.len() < MOST_ABOARD {
+            return piece;
+        }
+        let now = Clock::System.now();
+        let mut passed_over = 0;
+        while piece.aboard.len() < MOST_ABOARD
+            && let Some(waiting) = self.waiting.get(passed_over)
+        {
+            let overdue = waiting.is_overdue(now);
+            if !overdue && !waiting.is_ready(hears) {
+                passed_over += 1;
+                continue;
+            }
+            let list = if overdue { &mut piece.overdue } else { &mut piece.aboard };
+            list.extend(self.waiting.remove(passed_over));
+        }
+        if self.waiting.is_empty() {
+            (self.bench, self.seated) = (Arc::default(), 0);
+        }
+        piece
     }
 
     /// Takes what came of connecting, once.
@@ -92,21 +147,6 @@ impl Queue {
         });
         deadlines.min()
     }
-
-    /// Takes the first of those that are meant, in their order.
-    fn take(&mut self, meant: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        let mut taken = Vec::new();
-        let mut rest = VecDeque::new();
-        for waiting in self.waiting.drain(..) {
-            if taken.len() < BATCH && meant(&waiting) {
-                taken.push(waiting);
-            } else {
-                rest.push_back(waiting);
-            }
-        }
-        self.waiting = rest;
-        taken
-    }
 }
 
 impl Waiting {
@@ -114,8 +154,13 @@ impl Waiting {
         Self { parcel, since: Instant::now(), hops }
     }
 
-    fn is_ready(&self, hears: bool) -> bool {
+    /// Whether it need not wait for the subscription.
+    pub(super) fn is_ready(&self, hears: bool) -> bool {
         hears || self.listening_for().is_none()
+    }
+
+    pub(super) fn is_overdue(&self, now: Moment) -> bool {
+        self.parcel.not_after() < now
     }
 
     /// For how long it waits for the subscription still.
