@@ -3,6 +3,7 @@
 pub mod files;
 pub mod memory;
 pub mod ours;
+pub mod pieces;
 pub mod postgres;
 pub mod redis_floor;
 pub mod redis_peers;
@@ -31,7 +32,8 @@ pub const FLOOR: &str = "floor";
 pub const SAFE_FLOOR: &str = "floor, as safe";
 /// The floor of a lock on Redis, on the runtime of async-std.
 pub const ASYNC_STD_FLOOR: &str = "floor, async-std";
-/// Threads that hand something on, and ask nobody.
+/// Threads and a bare connection, without a client library; or threads that hand something on, and ask
+/// nobody.
 pub const THREADS_FLOOR: &str = "floor, threads";
 /// A token that is handed on, without a lease.
 pub const HAND_OFF: &str = "floor, handing on";

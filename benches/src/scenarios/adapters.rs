@@ -8,6 +8,7 @@ use lock_tokio::{Lock, LockProvider as _};
 
 use crate::bench::Bench;
 use crate::round::Scenario;
+use crate::subjects::pieces::Pieces;
 use crate::subjects::redis_floor::RedisFloor;
 use crate::subjects::threads::Baton;
 use crate::subjects::{ASYNC_STD, ASYNC_STD_FLOOR, BLOCKING, FLOOR, THREADS_FLOOR, TOKIO, ours};
@@ -38,7 +39,11 @@ pub fn one(bench: &Bench) -> Scenario<'_> {
 pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 64 tasks or threads, a key for each";
     let scenario = Scenario::new("adapters-64-keys", about, bench.pick(25, 11));
-    together(bench, scenario, Adapters::start(bench, 64, false))
+    let three = Adapters::start(bench, 64, false);
+    let threads = Pieces::connect(&three.server.address(), 64);
+    let span = bench.span(200, 70);
+    together(bench, scenario, three)
+        .with(THREADS_FLOOR, move || side_by_side_blocking(&threads, span))
 }
 
 /// Eight tasks or threads that want one key.

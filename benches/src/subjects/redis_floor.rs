@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::workload::Lockable;
 
-const LEASE_MS: u64 = 30_000;
-const COMPARE_AND_DELETE: &str =
+pub const LEASE_MS: u64 = 30_000;
+pub const COMPARE_AND_DELETE: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
 /// `SET NX PX`, and a script that compares and deletes; on several servers all at once, and it
