@@ -1,30 +1,44 @@
 //! Acquiring, as a future that can be dropped at any point.
 
-use std::future::poll_fn;
+use std::borrow::Borrow;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lock_engine::{Target, tried};
+use lock_engine::{Acquisition, Target, tried};
 use lock_proto::{AcquireOptions, Demand, LockError};
 
 use crate::LockHandle;
 
-/// From here on the lock is attended: dropping the future lets it go, whatever its state.
-pub(crate) async fn acquire_with(
-    target: &Target,
-    demand: Demand,
-    options: &AcquireOptions,
-) -> Result<LockHandle, LockError> {
-    let mut acquisition = target.acquire(demand, options);
-    let (attended, fence) = poll_fn(|cx| acquisition.poll(cx)).await?;
-    Ok(LockHandle::new(attended, fence))
+/// An acquisition. From its first poll on the lock is attended: dropping it lets the lock go,
+/// whatever its state.
+pub(crate) struct Acquire<'a, O>(Acquisition<'a, O>);
+
+impl<O: Borrow<AcquireOptions> + Unpin> Future for Acquire<'_, O> {
+    type Output = Result<LockHandle, LockError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let acquired = self.0.poll(cx);
+        acquired.map_ok(|(attended, fence)| LockHandle::new(attended, fence))
+    }
 }
 
-pub(crate) async fn acquire(
+pub(crate) fn acquire_with<O: Borrow<AcquireOptions>>(
+    target: &Target,
+    demand: Demand,
+    options: O,
+) -> Acquire<'_, O> {
+    Acquire(target.acquire(demand, options))
+}
+
+pub(crate) fn acquire(
     target: &Target,
     demand: Demand,
     timeout: Option<Duration>,
-) -> Result<LockHandle, LockError> {
-    acquire_with(target, demand, &AcquireOptions::new().with_timeout(timeout)).await
+) -> Acquire<'_, AcquireOptions> {
+    acquire_with(target, demand, AcquireOptions::new().with_timeout(timeout))
 }
 
 pub(crate) async fn try_acquire(

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Waker};
 
+use lock_proto::memory::Grant;
 use lock_proto::{Event, Instant, LockError, LossReason};
 
 use crate::Loss;
@@ -17,7 +18,8 @@ pub(crate) struct Attendance<S> {
     pub(crate) extended: bool,
     /// Set while the lease is about to run out.
     expiring: bool,
-    pub(crate) lost: Option<LossReason>,
+    /// Boxed, as `Outcome::Failed` is.
+    pub(crate) lost: Option<Box<LossReason>>,
     /// Others can have the lock.
     pub(crate) released: bool,
     pub(crate) closed: bool,
@@ -44,6 +46,7 @@ pub(crate) struct Wakers {
 }
 
 impl<S> Attendance<S> {
+    #[inline]
     pub(crate) fn new(site: S) -> Self {
         Self {
             site,
@@ -60,7 +63,15 @@ impl<S> Attendance<S> {
         }
     }
 
+    /// That of a lock which begins as ours.
+    #[inline]
+    pub(crate) fn held(site: S, grant: Grant) -> Self {
+        let outcome = Outcome::Acquired(Some(grant.fence));
+        Self { outcome, valid_until: grant.valid_until, ..Self::new(site) }
+    }
+
     /// Takes note of one event.
+    #[inline]
     pub(crate) fn note(&mut self, event: Event, wakers: &mut Wakers) {
         match event {
             // Whoever was cancelled when its provider was closed has been told so.
@@ -93,7 +104,7 @@ impl<S> Attendance<S> {
         if let Some(loss) = &self.loss {
             wakers.others.extend(loss.happen(&reason));
         }
-        self.lost.get_or_insert(reason);
+        self.lost.get_or_insert_with(|| Box::new(reason));
         wakers.add(self.waker.take());
     }
 
@@ -118,6 +129,11 @@ impl<S> Attendance<S> {
         loss
     }
 
+    /// Whether the lock is ours, as far as we know.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.outcome, Outcome::Acquired(_)) && self.lost.is_none()
+    }
+
     /// Wakes `cx` at the next event.
     pub(crate) fn wait(&mut self, cx: &Context<'_>) {
         match &mut self.waker {
@@ -137,7 +153,14 @@ impl Wakers {
     }
 
     /// Runs the callers' code, so no lock may be held.
+    #[inline]
     pub(crate) fn wake(self) {
+        if self.first.is_some() || !self.others.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(self) {
         for waker in self.first.into_iter().chain(self.others) {
             waker.wake();
         }

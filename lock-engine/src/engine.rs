@@ -5,109 +5,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use lock_proto::{
-    AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Machine,
+    AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Progress,
     Request, RequestId, Succession,
 };
 
 use crate::attendance::{Attendance, Outcome, Wakers};
 use crate::background::{Background, Driven};
+use crate::link::Opened;
 use crate::{Acquired, Address, Client, Clock, Loss, Pending, Status};
 
-/// Carries out one backend's commands, and decides nothing.
-pub(crate) trait Link: Sized + Send + Sync + 'static {
-    /// The machine whose commands these are.
-    type Machine: Machine<Command: Send, Reply: Send, Cohort: Send> + Send;
-    /// What the link keeps for one lock.
-    type Site: Clone + Send;
-    /// What the link keeps for all locks behind the engine's mutex.
-    type Table: Default + Send;
-    /// What carrying out a request takes outside of that mutex.
-    type Errand;
-
-    /// Where the lock `name` is.
-    fn locate(&self, name: &str) -> Address;
-
-    /// A machine for one acquisition, and what belongs to it.
-    fn open(
-        &self,
-        address: &Address,
-        demand: Demand,
-        options: &AcquireOptions,
-        now: Instant,
-    ) -> Result<(Self::Machine, Self::Site), LockError>;
-
-    /// Carries one request out as far as that is computed; the engine's mutex is held.
-    fn compute(
-        &self,
-        table: &mut Self::Table,
-        lock: LockId,
-        site: &Self::Site,
-        request: Request<<Self::Machine as Machine>::Command>,
-        now: Instant,
-    ) -> Step<Self>;
-
-    /// Carries the rest of a request out, which may take system calls; `None` if the answer comes
-    /// from [`Link::poll_answer`], or from elsewhere.
-    fn carry_out(
-        &self,
-        lock: LockId,
-        site: &Self::Site,
-        errand: Self::Errand,
-        now: Instant,
-    ) -> Option<Result<Reply<Self>, Fault>>;
-
-    /// Takes the next thing that a lock is to hear of. Called with the engine's mutex held, so that
-    /// each lock hears in order.
-    fn poll_answer(&self, table: &mut Self::Table, now: Instant) -> Option<(LockId, Answer<Self>)>;
-
-    /// When time next matters to the link.
-    fn poll_timeout(&self, table: &Self::Table) -> Option<Instant>;
-
-    /// Lets time pass, outside of the engine's mutex.
-    fn handle_timeout(&self, _now: Instant) {}
-
-    /// What comes for the lock `before`, and for its site, is for `lock` from now on.
-    fn redirect(&self, _site: &Self::Site, _before: LockId, _lock: LockId) {}
-
-    /// Nobody will hear of `lock`, and of its site, again.
-    fn forget(&self, _site: &Self::Site, _lock: LockId) {}
-
-    /// Who holds a lock.
-    fn info(
-        &self,
-        engine: &Engine<Self>,
-        address: &Address,
-        demand: Demand,
-        now: Instant,
-    ) -> Pending<Result<LockInfo, LockError>>;
-
-    /// The locks that are known.
-    fn list(
-        &self,
-        engine: &Engine<Self>,
-        now: Instant,
-    ) -> Pending<Result<Vec<LockInfo>, LockError>>;
-}
-
-type Reply<L> = <<L as Link>::Machine as Machine>::Reply;
-
-/// How far a request got without a system call.
-pub(crate) enum Step<L: Link> {
-    Answered(Result<Reply<L>, Fault>),
-    /// The answer comes from [`Link::poll_answer`].
-    Later,
-    #[cfg_attr(
-        not(any(feature = "file", feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "memory needs no system calls")
-    )]
-    Outside(L::Errand),
-}
-
-/// What a link tells a lock later, or unasked.
-pub(crate) enum Answer<L: Link> {
-    Reply(RequestId, Result<Reply<L>, Fault>),
-    Loss(LossReason),
-}
+pub(crate) use crate::link::{Answer, Link, Step};
 
 /// Every lock of one provider, over one [`Link`].
 pub(crate) struct Engine<L: Link> {
@@ -127,6 +34,9 @@ struct State<L: Link> {
     closing: bool,
     idle_wakers: Vec<Waker>,
 }
+
+/// What is left of a request, and for which site.
+type Outside<L> = (<L as Link>::Site, <L as Link>::Errand);
 
 impl<L: Link> Engine<L> {
     /// An engine on `clock`, over the link that `link` makes for it.
@@ -176,14 +86,23 @@ impl<L: Link> Engine<L> {
 
     /// Tells one lock the outcome of a request.
     #[cfg(any(feature = "postgres", feature = "redis"))]
-    pub(crate) fn answer(&self, lock: LockId, id: RequestId, reply: Result<Reply<L>, Fault>) {
+    pub(crate) fn answer(
+        &self,
+        lock: LockId,
+        id: RequestId,
+        reply: Result<crate::link::Reply<L>, Fault>,
+    ) {
         // A deadline that can't be armed here is armed by the next call of a user, who is told.
         let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now), |_| ());
     }
 
     /// Tells one lock what its backend says unasked.
     #[cfg(feature = "redis")]
-    pub(crate) fn message(&self, lock: LockId, message: <L::Machine as Machine>::Message) {
+    pub(crate) fn message(
+        &self,
+        lock: LockId,
+        message: <L::Machine as lock_proto::Machine>::Message,
+    ) {
         let _ = self.input(lock, |state, now| state.hub.message(lock, message, now), |_| ());
     }
 
@@ -191,13 +110,20 @@ impl<L: Link> Engine<L> {
     #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn crowds<T>(
         &self,
-        name: impl Fn(&<L::Machine as Machine>::Cohort) -> T,
+        name: impl Fn(&<L::Machine as lock_proto::Machine>::Cohort) -> T,
     ) -> Vec<(T, usize)> {
         self.state().hub.crowds().map(|(cohort, behind)| (name(cohort), behind)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What time it is, unless all is at rest, so that nothing depends on it: reading the clock takes
+    /// longer than letting a lock go.
+    #[inline]
+    fn now_unless(&self, at_rest: bool, state: &State<L>) -> Instant {
+        if at_rest { state.hub.now() } else { self.clock.now() }
     }
 
     /// Gives one lock an input, carries out what follows, and looks at what came of it.
@@ -230,12 +156,24 @@ impl<L: Link> Engine<L> {
                 moved_up.push(succession.lock);
             }
             if let Some(lock) = current {
-                if let Some(request) = state.hub.poll_request(lock) {
-                    state = self.carry_out(state, lock, request, &mut now, &mut wakers);
+                if let Some((id, (site, errand))) = state.attend(lock, &self.link, now, &mut wakers)
+                {
+                    drop(state);
+                    let reply = self.link.carry_out(lock, &site, errand, now);
+                    // What is computed takes no time; a system call may, and what it was told early
+                    // is heard next, so a lease that ran out meanwhile may not pass for one that
+                    // stands.
+                    now = self.clock.now();
+                    state = self.state();
+                    if let Some(reply) = reply {
+                        state.hub.handle_reply(lock, id, reply, now);
+                    }
                     continue;
                 }
-                state.note_events(lock, &mut wakers);
-                state.forget_if_over(lock, &self.link, &mut wakers);
+                if state.hub.has_successions() {
+                    continue;
+                }
+                state.forget_if_over(lock, &self.link);
             }
             current = moved_up.pop();
             if current.is_some() {
@@ -245,6 +183,9 @@ impl<L: Link> Engine<L> {
             state.apply(other, answer, now);
             current = Some(other);
         }
+        if state.open == 0 {
+            state.idle_wakers.drain(..).for_each(|waker| wakers.add(Some(waker)));
+        }
         let deadline = state.poll_timeout(&self.link);
         let seen = look(&mut state);
         drop(state);
@@ -252,46 +193,8 @@ impl<L: Link> Engine<L> {
         (seen, self.arm(deadline))
     }
 
-    fn carry_out<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<L>>,
-        lock: LockId,
-        request: Request<<L::Machine as Machine>::Command>,
-        now: &mut Instant,
-        wakers: &mut Wakers,
-    ) -> MutexGuard<'a, State<L>> {
-        let id = request.id;
-        let State { hub, table, .. } = &mut *state;
-        let Some(Attendance { site, .. }) = hub.attachment(lock) else {
-            return state;
-        };
-        let step = if *now > request.not_after {
-            Step::Answered(Err(Fault::not_sent("it was too late to ask")))
-        } else {
-            self.link.compute(table, lock, site, request, *now)
-        };
-        let reply = match step {
-            Step::Answered(reply) => reply,
-            Step::Later => return state,
-            Step::Outside(errand) => {
-                let site = site.clone();
-                // Whoever looks meanwhile is to see what is known.
-                state.note_events(lock, wakers);
-                drop(state);
-                let reply = self.link.carry_out(lock, &site, errand, *now);
-                // What is computed takes no time; a system call may, and what it was told early is
-                // heard next, so a lease that ran out meanwhile may not pass for one that stands.
-                *now = self.clock.now();
-                state = self.state();
-                let Some(reply) = reply else { return state };
-                reply
-            }
-        };
-        state.hub.handle_reply(lock, id, reply, *now);
-        state
-    }
-
     /// Sees to it that somebody drives when `deadline` comes.
+    #[inline]
     fn arm(&self, deadline: Option<Instant>) -> Result<(), Fault> {
         match (&self.clock, deadline) {
             (Clock::System, Some(deadline)) => {
@@ -322,12 +225,40 @@ impl<L: Link> State<L> {
         }
     }
 
+    /// Carries out what one lock asks for as far as that is computed, and notes what it tells. What
+    /// is left to be done outside of the engine's mutex, and for which site.
+    fn attend(
+        &mut self,
+        lock: LockId,
+        link: &L,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Option<(RequestId, Outside<L>)> {
+        let Self { hub, table, open, .. } = self;
+        let carry_out = |attendance: &mut Attendance<L::Site>, request: Request<_>, now| {
+            if now > request.not_after {
+                return Progress::Answered(Err(Fault::not_sent("it was too late to ask")));
+            }
+            match link.compute(table, lock, &attendance.site, request, now) {
+                Step::Answered(reply) => Progress::Answered(reply),
+                Step::Later => Progress::Later,
+                Step::Outside(errand) => Progress::Outside((attendance.site.clone(), errand)),
+            }
+        };
+        let note = |attendance: &mut Attendance<L::Site>, event| {
+            let was_open = !attendance.closed;
+            attendance.note(event, wakers);
+            *open -= usize::from(was_open && attendance.closed);
+        };
+        hub.attend(lock, now, carry_out, note)
+    }
+
     fn note_events(&mut self, lock: LockId, wakers: &mut Wakers) {
         while let Some(event) = self.hub.poll_event(lock) {
             if let Some(attendance) = self.hub.attachment(lock) {
-                let open = !attendance.closed;
+                let was_open = !attendance.closed;
                 attendance.note(event, wakers);
-                self.open -= usize::from(open && attendance.closed);
+                self.open -= usize::from(was_open && attendance.closed);
             }
         }
     }
@@ -354,20 +285,57 @@ impl<L: Link> State<L> {
         }
     }
 
-    fn forget_if_over(&mut self, lock: LockId, link: &L, wakers: &mut Wakers) {
+    fn forget_if_over(&mut self, lock: LockId, link: &L) {
         let Some(attendance) = self.hub.attachment(lock) else { return };
-        if !attendance.closed {
-            return;
-        }
-        if attendance.abandoned {
+        if attendance.closed && attendance.abandoned {
             link.forget(&attendance.site, lock);
             self.hub.forget(lock);
         }
-        if self.open == 0 {
-            for waker in self.idle_wakers.drain(..) {
-                wakers.add(Some(waker));
+    }
+
+    /// Whether nobody will hear of anything, as far as we know: no time that comes matters, and no
+    /// time that has passed.
+    #[inline]
+    fn is_at_rest(&self, link: &L) -> bool {
+        self.hub.is_timeless()
+            && !self.hub.has_successions()
+            && self.idle_wakers.is_empty()
+            && link.is_at_rest(&self.table)
+    }
+
+    /// Starts a lock; its fencing token if it is ours already.
+    #[inline]
+    fn start(&mut self, opened: L::Opened, now: Instant) -> (LockId, Option<u64>) {
+        let Self { hub, table, open, .. } = self;
+        *open += 1;
+        let now = now.max(hub.now());
+        let Some(grant) = opened.take(table, hub.next_id(), now) else {
+            return (self.start_asking(opened, now), None);
+        };
+        let (machine, site) = opened.held(grant, now);
+        (hub.start(machine, Attendance::held(site, grant), now), Some(grant.fence))
+    }
+
+    fn start_asking(&mut self, opened: L::Opened, now: Instant) -> LockId {
+        let (machine, site) = opened.asking(now);
+        self.hub.start(machine, Attendance::new(site), now)
+    }
+
+    /// Lets a lock that was not lost go, if nothing has to be asked for that.
+    #[inline]
+    fn give_back_at_once(&mut self, lock: LockId, link: &L, now: Instant) -> bool {
+        let Self { hub, table, open, .. } = self;
+        let given = hub.forget_if(lock, now, |machine, attendance, now| {
+            let site = &attendance.site;
+            let over =
+                attendance.is_held() && link.give_back_at_once(table, lock, site, machine, now);
+            if over {
+                link.forget(&attendance.site, lock);
             }
-        }
+            over
+        });
+        *open -= usize::from(given);
+        given
     }
 
     fn poll_acquired(&mut self, lock: LockId, cx: &Context<'_>) -> Acquired {
@@ -402,7 +370,7 @@ impl<L: Link> State<L> {
             link.forget(&attendance.site, lock);
             self.hub.forget(lock);
         }
-        Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(reason))))
+        Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(*reason))))
     }
 }
 
@@ -441,15 +409,21 @@ impl<L: Link> Client for Engine<L> {
         cx: &Context<'_>,
     ) -> Result<(LockId, Acquired), LockError> {
         let now = self.clock.now();
-        let (machine, site) = self.link.open(address, demand, options, now)?;
+        let opened = self.link.open(address, demand, options, now)?;
         let mut state = self.state();
         if state.closing {
             return Err(LockError::Cancelled);
         }
-        let lock = state.hub.start(machine, Attendance::new(site), now);
-        state.open += 1;
+        let (lock, taken) = state.start(opened, now);
+        if let Some(fence) = taken
+            && state.is_at_rest(&self.link)
+        {
+            return Ok((lock, Poll::Ready(Ok(Some(fence)))));
+        }
+        // Whoever has the lock asks for nothing more, but others may have heard of something.
+        let asks = taken.is_none().then_some(lock);
         let look = |state: &mut State<L>| state.poll_acquired(lock, cx);
-        let (outcome, armed) = self.drive(state, Some(lock), now, look);
+        let (outcome, armed) = self.drive(state, asks, now, look);
         if let Err(fault) = armed {
             self.abandon(lock);
             return Err(LockError::Backend(fault));
@@ -462,9 +436,18 @@ impl<L: Link> Client for Engine<L> {
     }
 
     fn release(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
-        let let_go = |state: &mut State<L>, now| state.hub.release(lock, now);
+        let mut state = self.state();
+        let at_rest = state.is_at_rest(&self.link);
+        let now = self.now_unless(at_rest, &state);
         // Whatever can't be armed is not needed by a lock that is let go.
-        self.input(lock, let_go, |state| state.poll_released(lock, &self.link, cx)).0
+        if state.give_back_at_once(lock, &self.link, now) {
+            if at_rest {
+                return Poll::Ready(Ok(()));
+            }
+            return self.drive(state, None, now, |_| Poll::Ready(Ok(()))).0;
+        }
+        state.hub.release(lock, now);
+        self.drive(state, Some(lock), now, |state| state.poll_released(lock, &self.link, cx)).0
     }
 
     fn poll_released(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
@@ -472,13 +455,20 @@ impl<L: Link> Client for Engine<L> {
     }
 
     fn abandon(&self, lock: LockId) {
-        let let_go = |state: &mut State<L>, now| {
-            if let Some(attendance) = state.hub.attachment(lock) {
-                attendance.abandoned = true;
+        let mut state = self.state();
+        let at_rest = state.is_at_rest(&self.link);
+        let now = self.now_unless(at_rest, &state);
+        if state.give_back_at_once(lock, &self.link, now) {
+            if !at_rest {
+                let _ = self.drive(state, None, now, |_| ());
             }
-            state.hub.release(lock, now);
-        };
-        let _ = self.input(lock, let_go, |_| ());
+            return;
+        }
+        if let Some(attendance) = state.hub.attachment(lock) {
+            attendance.abandoned = true;
+        }
+        state.hub.release(lock, now);
+        let _ = self.drive(state, Some(lock), now, |_| ());
     }
 
     fn extend(&self, lock: LockId, ttl: Duration) {
@@ -497,7 +487,7 @@ impl<L: Link> Client for Engine<L> {
             return Poll::Ready(Err(LockError::Cancelled));
         };
         if let Some(reason) = &attendance.lost {
-            return Poll::Ready(Err(LockError::LockLost(reason.clone())));
+            return Poll::Ready(Err(LockError::LockLost(LossReason::clone(reason))));
         }
         if attendance.extended {
             return Poll::Ready(Ok(()));

@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lock_proto::memory::{Command, LockTable, MemoryLock, Reply};
+use lock_proto::memory::{Command, Grant, LockTable, MemoryLock, Reply, Wish};
 use lock_proto::{
     AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LockName, LossReason,
     Request,
 };
 
 use crate::engine::{Answer, Engine, Link, Step};
+use crate::link::Opened;
 use crate::{Address, Client, Clock, Pending};
 
 /// Hands commands to a lock table.
@@ -51,9 +52,32 @@ impl Memory {
     }
 }
 
+/// An acquisition that is yet to ask the table.
+struct MemoryOpened {
+    name: LockName,
+    wish: Wish,
+}
+
+impl Opened<MemoryLink> for MemoryOpened {
+    #[inline]
+    fn take(&self, table: &mut LockTable, lock: LockId, now: Instant) -> Option<Grant> {
+        self.wish.take(table, lock, &self.name, now)
+    }
+
+    #[inline]
+    fn held(self, grant: Grant, now: Instant) -> (MemoryLock, LockName) {
+        (self.wish.held(grant, now), self.name)
+    }
+
+    fn asking(self, now: Instant) -> (MemoryLock, LockName) {
+        (self.wish.asking(now), self.name)
+    }
+}
+
 impl Link for MemoryLink {
     type Machine = MemoryLock;
-    type Site = ();
+    type Opened = MemoryOpened;
+    type Site = LockName;
     type Table = LockTable;
     type Errand = Infallible;
 
@@ -61,32 +85,47 @@ impl Link for MemoryLink {
         Address::named(name)
     }
 
+    #[inline(always)]
     fn open(
         &self,
         address: &Address,
         demand: Demand,
         options: &AcquireOptions,
-        now: Instant,
-    ) -> Result<(MemoryLock, ()), LockError> {
+        _: Instant,
+    ) -> Result<MemoryOpened, LockError> {
         let name = LockName::new(Arc::clone(&address.name))?;
-        Ok((MemoryLock::new(name, demand, options, now)?, ()))
+        Ok(MemoryOpened { name, wish: Wish::new(demand, options)? })
     }
 
+    #[inline]
+    fn give_back_at_once(
+        &self,
+        table: &mut LockTable,
+        lock: LockId,
+        name: &LockName,
+        machine: &mut MemoryLock,
+        now: Instant,
+    ) -> bool {
+        machine.give_back_at_once(table, lock, name, now)
+    }
+
+    #[inline]
     fn compute(
         &self,
         table: &mut LockTable,
         lock: LockId,
-        (): &(),
+        name: &LockName,
         request: Request<Command>,
         now: Instant,
     ) -> Step<Self> {
-        table.execute(lock, request, now).map_or(Step::Later, |reply| Step::Answered(Ok(reply)))
+        let reply = table.execute(lock, name, request, now);
+        reply.map_or(Step::Later, |reply| Step::Answered(Ok(reply)))
     }
 
     fn carry_out(
         &self,
         _: LockId,
-        (): &(),
+        _: &LockName,
         errand: Infallible,
         _: Instant,
     ) -> Option<Result<Reply, Fault>> {
@@ -103,6 +142,11 @@ impl Link for MemoryLink {
 
     fn poll_timeout(&self, table: &LockTable) -> Option<Instant> {
         table.poll_timeout()
+    }
+
+    #[inline]
+    fn is_at_rest(&self, table: &LockTable) -> bool {
+        table.is_timeless() && !table.has_answers()
     }
 
     fn info(

@@ -1,13 +1,14 @@
 //! One lock of one provider, and one acquisition of it.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use lock_proto::{AcquireOptions, Demand, LockError, LockId, LockInfo};
 
-use crate::{Acquired, Address, Client, Loss, Pending, Status};
+use crate::{Address, Client, Loss, Pending, Status};
 
 /// One lock of one provider.
 #[derive(Clone)]
@@ -42,7 +43,12 @@ impl Target {
     }
 
     /// An acquisition, which begins when it is first polled.
-    pub fn acquire<'a>(&'a self, demand: Demand, options: &'a AcquireOptions) -> Acquisition<'a> {
+    #[inline]
+    pub fn acquire<O: Borrow<AcquireOptions>>(
+        &self,
+        demand: Demand,
+        options: O,
+    ) -> Acquisition<'_, O> {
         Acquisition { target: self, demand, options, started: None }
     }
 
@@ -54,23 +60,27 @@ impl Target {
 
 /// An acquisition of a lock; dropping it gives it up.
 #[must_use = "it begins when it is polled"]
-pub struct Acquisition<'a> {
+pub struct Acquisition<'a, O> {
     target: &'a Target,
     demand: Demand,
-    options: &'a AcquireOptions,
+    options: O,
     started: Option<Attended>,
 }
 
-impl Acquisition<'_> {
+impl<O: Borrow<AcquireOptions>> Acquisition<'_, O> {
     /// Drives the acquisition; the lock and its fencing token when it is ours.
+    #[inline]
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(Attended, Option<u64>), LockError>> {
-        let (attended, outcome) = match self.started.take() {
-            Some(attended) => {
-                let outcome = attended.client.poll_acquired(attended.lock, cx);
-                (attended, outcome)
-            }
-            None => self.start(cx)?,
-        };
+        let Some(attended) = &self.started else { return self.start(cx) };
+        let outcome = ready!(attended.client.poll_acquired(attended.lock, cx));
+        let attended = self.started.take();
+        Poll::Ready(outcome.map(|fence| (attended.expect("it was started"), fence)))
+    }
+
+    fn start(&mut self, cx: &Context<'_>) -> Poll<Result<(Attended, Option<u64>), LockError>> {
+        let Target { client, address } = self.target;
+        let (lock, outcome) = client.start(address, self.demand, self.options.borrow(), cx)?;
+        let attended = Attended { client: Arc::clone(client), lock, stage: Stage::Wanted };
         match outcome {
             Poll::Ready(outcome) => Poll::Ready(outcome.map(|fence| (attended, fence))),
             Poll::Pending => {
@@ -78,12 +88,6 @@ impl Acquisition<'_> {
                 Poll::Pending
             }
         }
-    }
-
-    fn start(&self, cx: &Context<'_>) -> Result<(Attended, Acquired), LockError> {
-        let Target { client, address } = self.target;
-        let (lock, outcome) = client.start(address, self.demand, self.options, cx)?;
-        Ok((Attended { client: Arc::clone(client), lock, stage: Stage::Wanted }, outcome))
     }
 }
 
@@ -137,7 +141,7 @@ impl Attended {
     }
 }
 
-impl fmt::Debug for Acquisition<'_> {
+impl<O> fmt::Debug for Acquisition<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Acquisition").field(&self.target.name()).finish()
     }

@@ -98,7 +98,8 @@ pub(crate) struct Events {
     outcome: Option<Outcome>,
     extended: Option<Option<Instant>>,
     warned: Option<Instant>,
-    lost: Option<LossReason>,
+    /// Boxed, as `Outcome::Failed` is.
+    lost: Option<Box<LossReason>>,
     released: bool,
     closed: Option<bool>,
 }
@@ -135,7 +136,7 @@ impl Events {
             Event::Failed(error) => self.outcome = Some(Outcome::Failed(Box::new(error))),
             Event::Extended { valid_until } => self.extended(valid_until),
             Event::Warned { valid_until } => self.warned(Some(valid_until)),
-            Event::Lost(reason) => self.lost = Some(reason),
+            Event::Lost(reason) => self.lost = Some(Box::new(reason)),
             Event::Released => self.released = true,
             Event::Closed { clean } => self.closed = Some(clean),
         }
@@ -156,7 +157,7 @@ impl Events {
             return Some(Event::Warned { valid_until });
         }
         if let Some(reason) = self.lost.take() {
-            return Some(Event::Lost(reason));
+            return Some(Event::Lost(*reason));
         }
         if core::mem::take(&mut self.released) {
             return Some(Event::Released);

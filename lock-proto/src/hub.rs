@@ -41,6 +41,18 @@ struct Tenant<M, A> {
     seat: Seat,
 }
 
+/// How far a driver got with a request at once.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a driver must say which it is")]
+pub enum Progress<R, E> {
+    /// It was carried out, or can't be.
+    Answered(Result<R, Fault>),
+    /// Its answer comes later.
+    Later,
+    /// This is left to be done, and can't be done here.
+    Outside(E),
+}
+
 /// One lock has come to the front of its cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,24 +91,30 @@ impl<M: Machine, A> Hub<M, A> {
     /// # Panics
     ///
     /// If there are 2³² locks already.
+    #[inline(always)]
     pub fn start(&mut self, machine: M, attachment: A, now: Instant) -> LockId {
         self.clamp(now);
         let cohort = machine.cohort();
         let tenant = Tenant { machine, attachment, deadline: None, seat: Seat::Alone };
-        let id = if let Some(index) = self.vacant.pop() {
-            let slot = &mut self.slots[index as usize];
-            slot.tenant = Some(tenant);
-            LockId { generation: slot.generation, index }
-        } else {
-            let index = u32::try_from(self.slots.len()).expect("2^32 locks don't fit in memory");
-            self.slots.push(Slot { generation: 0, tenant: Some(tenant) });
-            LockId { generation: 0, index }
-        };
+        let index = self.vacant.pop().unwrap_or_else(|| self.add_slot());
+        let slot = &mut self.slots[index as usize];
+        let id = LockId { generation: slot.generation, index };
+        slot.tenant.insert(tenant).index_deadline(id, &mut self.deadlines);
         if let Some(cohort) = cohort {
             self.seat(id, cohort);
+            self.index_deadline(id);
         }
-        self.index_deadline(id);
         id
+    }
+
+    /// The id that the next lock to be started will have.
+    #[must_use]
+    #[inline]
+    pub fn next_id(&self) -> LockId {
+        let new = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let index = self.vacant.last().copied().unwrap_or(new);
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        LockId { generation, index }
     }
 
     /// Records the one outcome of a request.
@@ -135,6 +153,42 @@ impl<M: Machine, A> Hub<M, A> {
         self.input(lock, now, Machine::release);
     }
 
+    /// Takes one lock's requests, as long as `carry_out` gets them done and no lock takes the place
+    /// of another by that, and its events, each of which is `note`d. What is left of a request that
+    /// has to be done elsewhere, with that request's name.
+    #[inline]
+    pub fn attend<E>(
+        &mut self,
+        lock: LockId,
+        now: Instant,
+        mut carry_out: impl FnMut(&mut A, Request<M::Command>, Instant) -> Progress<M::Reply, E>,
+        mut note: impl FnMut(&mut A, Event),
+    ) -> Option<(RequestId, E)> {
+        let now = self.clamp(now);
+        let mut outside = None;
+        while outside.is_none() && self.successions.is_empty() {
+            let tenant = tenant_of(&mut self.slots, lock)?;
+            let Some(request) = tenant.machine.poll_request() else { break };
+            let id = request.id;
+            match carry_out(&mut tenant.attachment, request, now) {
+                Progress::Answered(reply) => {
+                    tenant.machine.handle_reply(id, reply, now);
+                    if tenant.seat != Seat::Alone {
+                        self.move_up(lock);
+                    }
+                }
+                Progress::Later => {}
+                Progress::Outside(errand) => outside = Some((id, errand)),
+            }
+        }
+        let tenant = tenant_of(&mut self.slots, lock)?;
+        while let Some(event) = tenant.machine.poll_event() {
+            note(&mut tenant.attachment, event);
+        }
+        tenant.index_deadline(lock, &mut self.deadlines);
+        outside
+    }
+
     /// Takes the next request of one lock.
     pub fn poll_request(&mut self, lock: LockId) -> Option<Request<M::Command>> {
         self.tenant(lock)?.machine.poll_request()
@@ -155,6 +209,12 @@ impl<M: Machine, A> Hub<M, A> {
     /// say.
     pub fn poll_succession(&mut self) -> Option<Succession> {
         self.successions.pop_front()
+    }
+
+    /// Whether [`Hub::poll_succession`] has something to tell.
+    #[must_use]
+    pub fn has_successions(&self) -> bool {
+        !self.successions.is_empty()
     }
 
     /// Each cohort in which locks stand behind another, and how many.
@@ -189,24 +249,47 @@ impl<M: Machine, A> Hub<M, A> {
         self.tenant(lock).map(|tenant| &mut tenant.attachment)
     }
 
+    /// The latest time that it has heard of.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Whether nothing that it has in hand depends on what time it is.
+    #[must_use]
+    #[inline]
+    pub fn is_timeless(&self) -> bool {
+        self.deadlines.is_empty()
+    }
+
+    /// Forgets one lock if `over` says so, which then has to have seen to all that its machine would
+    /// have asked for; says whether it did.
+    #[inline]
+    pub fn forget_if(
+        &mut self,
+        lock: LockId,
+        now: Instant,
+        over: impl FnOnce(&mut M, &mut A, Instant) -> bool,
+    ) -> bool {
+        let now = self.clamp(now);
+        let Some(tenant) = tenant_of(&mut self.slots, lock) else { return false };
+        if !over(&mut tenant.machine, &mut tenant.attachment, now) {
+            return false;
+        }
+        if tenant.seat != Seat::Alone {
+            return self.forget(lock);
+        }
+        self.vacate(lock);
+        true
+    }
+
     /// Forgets one lock and what was kept beside it; says whether it was known.
     pub fn forget(&mut self, lock: LockId) -> bool {
         if let Some(next) = self.next_after(lock, true) {
             self.follow(lock, next);
             self.move_up(next);
         }
-        let Some(tenant) = self.tenant(lock) else { return false };
-        if let Some(at) = tenant.deadline {
-            self.deadlines.remove(&(at, lock));
-        }
-        let slot = &mut self.slots[lock.index as usize];
-        slot.tenant = None;
-        // A slot whose ids are used up is left empty for good.
-        if let Some(generation) = slot.generation.checked_add(1) {
-            slot.generation = generation;
-            self.vacant.push(lock.index);
-        }
-        true
+        self.vacate(lock)
     }
 
     /// Every lock that was started and not forgotten.
@@ -216,6 +299,32 @@ impl<M: Machine, A> Hub<M, A> {
             .zip(0..)
             .filter(|(slot, _)| slot.tenant.is_some())
             .map(|(slot, index)| LockId { generation: slot.generation, index })
+    }
+
+    #[inline]
+    fn vacate(&mut self, lock: LockId) -> bool {
+        let slot = self.slots.get_mut(lock.index as usize);
+        let Some(slot) = slot.filter(|slot| slot.generation == lock.generation) else {
+            return false;
+        };
+        let Some(tenant) = &slot.tenant else { return false };
+        if let Some(at) = tenant.deadline {
+            self.deadlines.remove(&(at, lock));
+        }
+        slot.tenant = None;
+        // A slot whose ids are used up is left empty for good.
+        if let Some(generation) = slot.generation.checked_add(1) {
+            slot.generation = generation;
+            self.vacant.push(lock.index);
+        }
+        true
+    }
+
+    #[cold]
+    fn add_slot(&mut self) -> u32 {
+        let index = u32::try_from(self.slots.len()).expect("2^32 locks don't fit in memory");
+        self.slots.push(Slot { generation: 0, tenant: None });
+        index
     }
 
     fn input(&mut self, lock: LockId, now: Instant, record: impl FnOnce(&mut M, Instant)) {
@@ -284,6 +393,7 @@ impl<M: Machine, A> Hub<M, A> {
         tenant_of(&mut self.slots, lock)
     }
 
+    #[inline]
     fn clamp(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now

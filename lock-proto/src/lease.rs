@@ -68,7 +68,9 @@ impl Hold {
             hold_until,
             claiming: false,
         };
-        hold.plan(now);
+        if hold.valid_until.is_some() {
+            hold.plan(now);
+        }
         hold
     }
 
@@ -129,9 +131,18 @@ impl Hold {
         self.renew_at = pause.map(|pause| now + pause);
     }
 
+    /// Whether time will ever matter to the hold.
+    #[inline]
+    pub(crate) fn ends(&self) -> bool {
+        self.valid_until.is_some() || self.hold_until.is_some()
+    }
+
     /// When time next matters to the hold.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Deadline> {
+        if !self.ends() {
+            return None;
+        }
         [
             self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit)),
             self.valid_until.map(|at| Deadline::new(at, Timer::Expiry)),
@@ -145,7 +156,6 @@ impl Hold {
 
     /// A cadence from `now`, but never later than a cadence into the last lease of full length: a
     /// grant may have been long on its way, and an extension by hand may be shorter than the ttl.
-    #[inline]
     fn plan(&mut self, now: Instant) {
         self.renew_at =
             self.cadence().zip(self.ttl()).zip(self.valid_until).map(|((cadence, ttl), end)| {

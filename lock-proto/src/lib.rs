@@ -28,7 +28,7 @@ pub use backoff::Backoff;
 pub use error::LockError;
 pub use event::{Event, LossReason};
 pub use fault::{Fault, FaultKind};
-pub use hub::{Hub, LockId, Succession};
+pub use hub::{Hub, LockId, Progress, Succession};
 pub use info::{Holder, LockInfo};
 pub use lease::Terms;
 pub use machine::{Machine, Request, RequestId};

@@ -8,22 +8,20 @@
 mod machine;
 mod table;
 
-pub use machine::MemoryLock;
+pub use machine::{MemoryLock, Wish};
 pub use table::{LockTable, Notice};
 
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use crate::{Demand, Instant, LockName};
+use crate::{Demand, Instant};
 
-/// What a [`LockTable`] is asked.
+/// What a [`LockTable`] is asked about one of its locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "whoever carries it out must know every case")]
 pub enum Command {
     /// Take the lock, or stand in its queue.
     Enter {
-        /// The lock.
-        name: LockName,
         /// How much of it.
         demand: Demand,
         /// Whether to stand in the queue; otherwise a held lock is [`Reply::Busy`].
@@ -35,8 +33,6 @@ pub enum Command {
     },
     /// Prolong the lease to `ttl` from the moment this is carried out.
     Extend {
-        /// The lock.
-        name: LockName,
         /// How much of it is held.
         demand: Demand,
         /// The lease.
@@ -44,11 +40,19 @@ pub enum Command {
     },
     /// Give the lock up, or leave its queue. Harmless when neither is so.
     Leave {
-        /// The lock.
-        name: LockName,
         /// How much of it was asked for.
         demand: Demand,
     },
+}
+
+/// What a [`LockTable`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// The fencing token: larger than any that this table gave before.
+    pub fence: u64,
+    /// The end of the lease on the table's clock, which is the machine's own.
+    pub valid_until: Option<Instant>,
 }
 
 /// What a [`LockTable`] answers.
@@ -57,9 +61,9 @@ pub enum Command {
 pub enum Reply {
     /// The lock is yours.
     Granted {
-        /// The fencing token: larger than any that this table gave before.
+        /// See [`Grant::fence`].
         fence: u64,
-        /// The end of the lease on the table's clock, which is the machine's own.
+        /// See [`Grant::valid_until`].
         valid_until: Option<Instant>,
     },
     /// Somebody else has it, and you did not want to wait.
@@ -75,4 +79,10 @@ pub enum Reply {
     NotHeld,
     /// You hold nothing and wait for nothing.
     Left,
+}
+
+impl From<Grant> for Reply {
+    fn from(Grant { fence, valid_until }: Grant) -> Self {
+        Self::Granted { fence, valid_until }
+    }
 }

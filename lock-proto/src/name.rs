@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use core::cmp::Ordering;
 use core::fmt;
 
 use crate::LockError;
@@ -11,7 +12,7 @@ use crate::LockError;
 /// Every text of at most [`LockName::MAX_BYTES`] is a name, the empty one, slashes, NULs and dots
 /// included: each backend encodes it so that no two names meet. Names differ by case, and are
 /// neither trimmed nor normalised.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LockName(Arc<str>);
 
 impl LockName {
@@ -40,6 +41,21 @@ impl LockName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Ord for LockName {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Whoever looks a lock up again and again brings the very name that was stored.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for LockName {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -138,11 +138,23 @@ impl AcquireOptions {
     /// [`LockError::InvalidConfig`] naming the option that is out of its range.
     #[inline]
     pub fn terms(&self) -> Result<Terms, LockError> {
+        if self.are_endless() {
+            return Ok(Terms { ttl: None, cadence: None, renewals: None, max_hold: None });
+        }
         self.terms_of(None)
     }
 
-    /// The same on a backend whose locks have a lease of `default` of their own.
+    /// Whether they say nothing about a hold.
     #[inline]
+    fn are_endless(&self) -> bool {
+        self.ttl.is_none()
+            && self.renewal == Renewal::Automatic
+            && self.max_renewals.is_none()
+            && self.max_hold.is_none()
+            && self.owner.is_none()
+    }
+
+    /// The same on a backend whose locks have a lease of `default` of their own.
     pub(crate) fn terms_of(&self, default: Option<Duration>) -> Result<Terms, LockError> {
         if let Some(owner) = &self.owner
             && (owner.len() > MAX_OWNER_BYTES || owner.contains(['\n', '\r', '\0']))

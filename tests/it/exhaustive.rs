@@ -110,7 +110,7 @@ fn redis(side: Side, options: &AcquireOptions) -> ServerLock {
 }
 
 fn memory(options: &AcquireOptions) -> MemoryLock {
-    MemoryLock::new(name(), Demand::Exclusive, options, Instant::ZERO).expect("sensible options")
+    MemoryLock::new(Demand::Exclusive, options, Instant::ZERO).expect("sensible options")
 }
 
 fn file(demand: Demand, options: &AcquireOptions, remove: bool) -> FileLock {

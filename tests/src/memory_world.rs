@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use lock_proto::memory::{Command, LockTable, MemoryLock, Notice, Reply};
+use lock_proto::memory::{Command, Grant, LockTable, MemoryLock, Notice, Reply, Wish};
 use lock_proto::{
     AcquireOptions, Demand, Event, Hub, Instant, LockId, LockName, LossReason, RequestId,
 };
@@ -141,7 +141,11 @@ impl<'a> World<'a> {
         if self.entropy.pick(4) == 0 {
             options = options.with_max_hold(Duration::from_millis(450));
         }
-        let machine = MemoryLock::new(name(), demand, &options, self.now);
+        let wish = Wish::new(demand, &options).expect("sensible options");
+        let lock = self.hub.next_id();
+        let taken = (self.entropy.pick(2) == 0)
+            .then(|| wish.take(&mut self.table, lock, &name(), self.now))
+            .flatten();
         let client = Client {
             demand,
             waits_for_ever: timeout.is_none(),
@@ -150,11 +154,20 @@ impl<'a> World<'a> {
             revoked: false,
             valid_until: None,
         };
-        let lock = self.hub.start(machine.expect("sensible options"), client, self.now);
+        let machine = match taken {
+            Some(grant) => wish.held(grant, self.now),
+            None => wish.asking(self.now),
+        };
+        assert_eq!(self.hub.start(machine, client, self.now), lock);
         self.trace.note(|| format!("{lock:?} wants {demand:?}, {options:?}"));
         let at = self.since_the_beginning();
         let side = demand.into();
         self.trace.happened(at, || Happening::Asked { client: 0, lock, name: "orders", side });
+        if let Some(Grant { fence, valid_until, .. }) = taken {
+            self.trace.saw("a lock was taken at once");
+            self.tell(lock, &Event::Acquired { valid_until, fence: Some(fence) });
+        }
+        self.collect();
     }
 
     fn deliver_any(&mut self) {
@@ -204,7 +217,25 @@ impl<'a> World<'a> {
                 self.trace.saw("a cancel in the queue");
             }
         }
-        self.hub.release(lock, self.now);
+        if self.entropy.pick(2) == 0 && self.give_back_at_once(lock) {
+            self.trace.saw("a lock was given back at once");
+        } else {
+            self.hub.release(lock, self.now);
+        }
+    }
+
+    fn give_back_at_once(&mut self, lock: LockId) -> bool {
+        let table = &mut self.table;
+        let given = self.hub.forget_if(lock, self.now, |machine, client, now| {
+            client.stage == Stage::Held && machine.give_back_at_once(table, lock, &name(), now)
+        });
+        if given {
+            let at = self.since_the_beginning();
+            let closed = Event::Closed { clean: true };
+            self.trace.told(at, 0, lock, &closed, |until| until.since(Instant::ZERO));
+        }
+        self.collect();
+        given
     }
 
     fn on_any_lock(&mut self, act: impl Fn(&mut Self, LockId)) {
@@ -264,10 +295,7 @@ impl<'a> World<'a> {
     fn listen(&mut self) {
         for lock in self.hub.locks().collect::<Vec<_>>() {
             while let Some(event) = self.hub.poll_event(lock) {
-                self.trace.note(|| format!("    {lock:?} [{event:?}]"));
-                let at = self.since_the_beginning();
-                self.trace.told(at, 0, lock, &event, |until| until.since(Instant::ZERO));
-                self.hear(lock, &event);
+                self.tell(lock, &event);
             }
             while let Some(request) = self.hub.poll_request(lock) {
                 self.trace.note(|| format!("    {lock:?} asks {:?}", request.command));
@@ -284,7 +312,7 @@ impl<'a> World<'a> {
                 assert!(!busy || cancel, "M3: {:?}", request.command);
                 self.unanswered.insert((lock, id), request.command.clone());
                 self.trace.event();
-                let reply = self.table.execute(lock, request, self.now);
+                let reply = self.table.execute(lock, &name(), request, self.now);
                 self.answers.extend(reply.map(|reply| (lock, id, reply)));
                 self.collect();
             }
@@ -293,6 +321,13 @@ impl<'a> World<'a> {
                 self.hub.forget(lock);
             }
         }
+    }
+
+    fn tell(&mut self, lock: LockId, event: &Event) {
+        self.trace.note(|| format!("    {lock:?} [{event:?}]"));
+        let at = self.since_the_beginning();
+        self.trace.told(at, 0, lock, event, |until| until.since(Instant::ZERO));
+        self.hear(lock, event);
     }
 
     fn hear(&mut self, lock: LockId, event: &Event) {

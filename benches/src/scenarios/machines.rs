@@ -44,12 +44,11 @@ fn measure(cycle: &mut impl FnMut(Instant)) -> Sample {
 }
 
 fn memory() -> impl FnMut(Instant) {
-    let name = name();
     let options = AcquireOptions::new();
     let mut hub = Hub::new();
     let mut fence = 0;
     move |now| {
-        let machine = MemoryLock::new(name.clone(), Demand::Exclusive, &options, now);
+        let machine = MemoryLock::new(Demand::Exclusive, &options, now);
         fence += 1;
         drive(&mut hub, machine.expect("sensible options"), now, |command| match command {
             MemoryCommand::Enter { .. } => Reply::Granted { fence, valid_until: None },

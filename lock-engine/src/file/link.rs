@@ -36,6 +36,7 @@ impl FileLink {
 
 impl Link for FileLink {
     type Machine = FileLock;
+    type Opened = (FileLock, Arc<Site>);
     type Site = Arc<Site>;
     /// Where the tasks of this process queue for each file.
     type Table = LockTable;
@@ -71,9 +72,9 @@ impl Link for FileLink {
         let ask = match &request.command {
             Command::Enter { demand, wait } => {
                 let (demand, wait) = (*demand, *wait);
-                memory::Command::Enter { name: site.queue(), demand, wait, ttl: None, owner: None }
+                memory::Command::Enter { demand, wait, ttl: None, owner: None }
             }
-            Command::Leave => memory::Command::Leave { name: site.queue(), demand: site.demand() },
+            Command::Leave => memory::Command::Leave { demand: site.demand() },
             Command::CreateDirectory
             | Command::Open(_)
             | Command::TryLock(..)
@@ -84,7 +85,7 @@ impl Link for FileLink {
             | Command::Remove(_)
             | Command::Close(_) => return Step::Outside(request.command),
         };
-        let reply = queue.execute(lock, request.map(|_| ask), now);
+        let reply = queue.execute(lock, site.queue(), request.map(|_| ask), now);
         reply.map_or(Step::Later, |reply| Step::Answered(Ok(place(reply))))
     }
 

@@ -50,8 +50,8 @@ impl Site {
     }
 
     /// What this process's tasks queue for.
-    pub(super) fn queue(&self) -> LockName {
-        self.queue.clone()
+    pub(super) fn queue(&self) -> &LockName {
+        &self.queue
     }
 
     pub(super) fn create_directory(&self) -> Result<Reply, Fault> {

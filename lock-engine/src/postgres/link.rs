@@ -319,6 +319,7 @@ impl Pool {
 
 impl Link for PostgresLink {
     type Machine = PostgresLock;
+    type Opened = (PostgresLock, SeatId);
     type Site = SeatId;
     type Table = ();
     type Errand = Request<Command>;

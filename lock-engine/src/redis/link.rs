@@ -108,6 +108,7 @@ impl RedisLink {
 
 impl Link for RedisLink {
     type Machine = RedisLock;
+    type Opened = (RedisLock, ());
     type Site = ();
     type Table = ();
     type Errand = Request<Command>;

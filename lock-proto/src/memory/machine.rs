@@ -4,19 +4,16 @@ use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::time::Duration;
 
-use super::{Command, Reply};
+use super::{Command, Grant, LockTable, Reply};
 use crate::event::Events;
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
-use crate::outbox::Outbox;
+use crate::time::Span;
 use crate::{
-    AcquireOptions, Deadline, Demand, Event, Fault, FaultKind, Instant, LockError, LockName,
-    LossReason, Machine, Request, RequestId, Timer,
+    AcquireOptions, Deadline, Demand, Event, Fault, FaultKind, Instant, LockError, LockId,
+    LockName, LossReason, Machine, Request, RequestId, Timer,
 };
-
-/// One question and its cancel.
-const REQUESTS: usize = 2;
 
 /// One acquisition of a lock in a [`LockTable`](super::LockTable).
 ///
@@ -29,20 +26,30 @@ const REQUESTS: usize = 2;
 /// waiting asks to leave, and closes when both requests have been answered.
 #[derive(Clone, Debug)]
 pub struct MemoryLock {
-    name: LockName,
     demand: Demand,
     budget: Budget,
     phase: Phase,
     ids: RequestIds,
-    requests: Outbox<Request<Ask>, REQUESTS>,
+    /// Never more than one: an extension waits for the answer to the last, and whoever leaves takes
+    /// back what was not handed out.
+    unsent: Option<Request<Ask>>,
     events: Events,
 }
 
-/// A command in short, of which the name and the demand go without saying.
+/// What one acquisition is to be, all of it in its range.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    demand: Demand,
+    terms: Terms,
+    budget: Budget,
+    owner: Option<Arc<str>>,
+}
+
+/// A command in short, of which the demand goes without saying.
 #[derive(Clone, Debug)]
 enum Ask {
-    Enter { ttl: Option<Duration>, owner: Option<Arc<str>> },
-    Extend { ttl: Duration },
+    Enter { ttl: Option<Span>, owner: Option<Arc<str>> },
+    Extend { ttl: Span },
     Leave,
 }
 
@@ -58,7 +65,7 @@ enum Phase {
     Held {
         hold: Hold,
         extending: Option<Extension>,
-        wanted: Option<Duration>,
+        wanted: Option<Span>,
     },
     /// The table is told to forget us, and owes up to two answers.
     Leaving {
@@ -75,32 +82,95 @@ struct Extension {
     automatic: bool,
 }
 
-impl MemoryLock {
-    /// Asks for `demand` of `name` from `now` on.
+impl Wish {
+    /// Wants `demand`.
     ///
     /// # Errors
     ///
     /// [`LockError::InvalidConfig`] if an option is out of its range, or more is asked for than
     /// there is.
     #[inline]
-    pub fn new(
-        name: LockName,
-        demand: Demand,
-        options: &AcquireOptions,
+    pub fn new(demand: Demand, options: &AcquireOptions) -> Result<Self, LockError> {
+        Ok(Self {
+            demand: demand.checked()?,
+            terms: options.terms()?,
+            budget: Budget::of(options),
+            owner: options.owner().map(Arc::clone),
+        })
+    }
+
+    /// Takes the lock `name` from `table` at once, if nobody is in the way and the table is not slow;
+    /// otherwise nothing has happened.
+    #[inline]
+    pub fn take(
+        &self,
+        table: &mut LockTable,
+        lock: LockId,
+        name: &LockName,
         now: Instant,
-    ) -> Result<Self, LockError> {
-        let demand = demand.checked()?;
-        let terms = options.terms()?;
-        let budget = Budget::of(options);
-        let enter = Ask::Enter { ttl: terms.ttl, owner: options.owner().map(Arc::clone) };
+    ) -> Option<Grant> {
+        table.take_at_once(lock, name, self.demand, self.terms.ttl, self.owner.as_ref(), now)
+    }
+
+    /// A machine that has what was granted at `now`: as if it had asked for it, and had told of it.
+    #[must_use]
+    #[inline]
+    pub fn held(self, grant: Grant, now: Instant) -> MemoryLock {
         let mut ids = RequestIds::new();
+        let _ = ids.draw();
+        let hold = Hold::begin(&self.terms, grant.valid_until, now);
+        MemoryLock {
+            demand: self.demand,
+            budget: self.budget,
+            phase: Phase::Held { hold, extending: None, wanted: None },
+            ids,
+            unsent: None,
+            events: Events::new(),
+        }
+    }
+
+    /// A machine that is to ask for it from `now` on.
+    #[must_use]
+    pub fn asking(self, now: Instant) -> MemoryLock {
+        let Self { demand, terms, budget, owner } = self;
+        let mut ids = RequestIds::new();
+        let enter = Ask::Enter { ttl: terms.ttl.map(Span::from), owner };
         let request = ids.next(enter, Instant::FAR_FUTURE);
         // A single try ends with its answer, however late that comes.
         let give_up_at = if budget.waits() { budget.ends(now) } else { Instant::FAR_FUTURE };
         let phase = Phase::Entering { asked: request.id, give_up_at, terms };
-        let mut requests = Outbox::new();
-        requests.push(request);
-        Ok(Self { name, demand, budget, phase, ids, requests, events: Events::new() })
+        MemoryLock { demand, budget, phase, ids, unsent: Some(request), events: Events::new() }
+    }
+}
+
+impl MemoryLock {
+    /// Asks for `demand` from `now` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wish::new`].
+    pub fn new(demand: Demand, options: &AcquireOptions, now: Instant) -> Result<Self, LockError> {
+        Wish::new(demand, options).map(|wish| wish.asking(now))
+    }
+
+    /// Gives the lock `name` back to `table` at once, if it is held and no answer is to come;
+    /// otherwise nothing has happened. It comes to the same as a release whose request is carried
+    /// out.
+    #[inline]
+    pub fn give_back_at_once(
+        &mut self,
+        table: &mut LockTable,
+        lock: LockId,
+        name: &LockName,
+        now: Instant,
+    ) -> bool {
+        let held = matches!(self.phase, Phase::Held { extending: None, .. });
+        if !held || table.is_slow() {
+            return false;
+        }
+        table.leave_at_once(name, lock, self.demand, now);
+        self.phase = Phase::Closed;
+        true
     }
 
     #[inline]
@@ -153,7 +223,7 @@ impl MemoryLock {
             Ok(_) | Err(_) => hold.renewal_failed(now),
         }
         if let Some(ttl) = wanted {
-            self.ask_to_extend(ttl, false);
+            self.ask_to_extend(ttl.into(), false);
         }
     }
 
@@ -188,14 +258,14 @@ impl MemoryLock {
 
     /// Asks the table to forget us, unless it has never heard of us.
     fn leave(&mut self, entering: Option<RequestId>) {
-        while let Some(unsent) = self.requests.pop() {
-            if entering == Some(unsent.id) {
-                return self.close(true);
-            }
+        if let Some(unsent) = self.unsent.take()
+            && entering == Some(unsent.id)
+        {
+            return self.close(true);
         }
         let request = self.ids.next(Ask::Leave, Instant::FAR_FUTURE);
         self.phase = Phase::Leaving { entering, leaving: Some(request.id), clean: true };
-        self.requests.push(request);
+        self.unsent = Some(request);
     }
 
     fn close(&mut self, clean: bool) {
@@ -208,16 +278,17 @@ impl MemoryLock {
             return;
         };
         if extending.is_some() {
-            *wanted = Some(ttl).filter(|_| !automatic).or(*wanted);
+            *wanted = Some(ttl.into()).filter(|_| !automatic).or(*wanted);
             return;
         }
         let not_after = hold.valid_until().unwrap_or(Instant::FAR_FUTURE);
-        let request = self.ids.next(Ask::Extend { ttl }, not_after);
+        let request = self.ids.next(Ask::Extend { ttl: ttl.into() }, not_after);
         *extending = Some(Extension { asked: request.id, automatic });
-        self.requests.push(request);
+        self.unsent = Some(request);
     }
 
     /// Takes every decision that time takes.
+    #[inline]
     fn decide(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Entering { asked, give_up_at, .. } if now >= *give_up_at => {
@@ -225,19 +296,27 @@ impl MemoryLock {
                 self.fail(self.budget.timed_out());
                 self.leave(Some(entering));
             }
-            Phase::Held { hold, .. } => match hold.due(now) {
-                Due::Nothing => {}
-                Due::Renewal(ttl) => {
-                    self.ask_to_extend(ttl, true);
-                    self.decide(now);
-                }
-                Due::Warning => {
-                    self.events.warned(hold.valid_until());
-                    self.decide(now);
-                }
-                Due::Loss(reason) => self.lose(reason),
-            },
-            Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed => {}
+            Phase::Held { hold, .. } if hold.ends() => self.decide_held(now),
+            Phase::Entering { .. } | Phase::Held { .. } | Phase::Leaving { .. } | Phase::Closed => {
+            }
+        }
+    }
+
+    fn decide_held(&mut self, now: Instant) {
+        let Phase::Held { hold, .. } = &mut self.phase else {
+            return;
+        };
+        match hold.due(now) {
+            Due::Nothing => {}
+            Due::Renewal(ttl) => {
+                self.ask_to_extend(ttl, true);
+                self.decide_held(now);
+            }
+            Due::Warning => {
+                self.events.warned(hold.valid_until());
+                self.decide_held(now);
+            }
+            Due::Loss(reason) => self.lose(reason),
         }
     }
 }
@@ -262,14 +341,14 @@ impl Machine for MemoryLock {
 
     #[inline]
     fn poll_request(&mut self) -> Option<Request<Command>> {
-        let request = self.requests.pop()?;
-        let (name, demand) = (self.name.clone(), self.demand);
-        Some(request.map(|ask| match ask {
+        let demand = self.demand;
+        Some(self.unsent.take()?.map(|ask| match ask {
             Ask::Enter { ttl, owner } => {
-                Command::Enter { name, demand, wait: self.budget.waits(), ttl, owner }
+                let ttl = ttl.map(Duration::from);
+                Command::Enter { demand, wait: self.budget.waits(), ttl, owner }
             }
-            Ask::Extend { ttl } => Command::Extend { name, demand, ttl },
-            Ask::Leave => Command::Leave { name, demand },
+            Ask::Extend { ttl } => Command::Extend { demand, ttl: ttl.into() },
+            Ask::Leave => Command::Leave { demand },
         }))
     }
 

@@ -7,12 +7,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Command, Reply};
+use super::{Command, Grant, Reply};
 use crate::info::{Holder, LockInfo};
 use crate::{Demand, Instant, LockId, LockName, LossReason, Request, RequestId};
 
-/// Room for waiters that may be kept for later.
-const SPARE_WAITERS: usize = 64;
+/// Queues that nobody uses and that are kept for the next who wants their names.
+const KEPT_QUEUES: usize = 32;
+/// Room for waiters that such a queue may keep.
+const KEPT_WAITERS: usize = 64;
 
 /// Mutexes, reader-writer locks and semaphores, each a weighted queue.
 ///
@@ -33,17 +35,22 @@ const SPARE_WAITERS: usize = 64;
 /// [phase-fair]: https://www.cs.unc.edu/~anderson/papers/ecrts09b.pdf
 #[derive(Clone, Debug, Default)]
 pub struct LockTable {
-    /// Boxed, so that a name that comes and goes moves little of the map.
-    queues: BTreeMap<Key, Box<Queue>>,
-    /// The queue that was last unused, for the next name.
-    spare: Option<Box<Queue>>,
+    locks: Queues,
+    /// They have a name space of their own.
+    semaphores: Queues,
+    /// Queues that nobody used at some time, each of them once, oldest first.
+    kept: VecDeque<Key>,
     replies: VecDeque<(LockId, RequestId, Reply)>,
     notices: VecDeque<Notice>,
     expiries: BTreeMap<(Instant, LockId), Key>,
     last_fence: u64,
+    waiting: usize,
     delay: Duration,
-    delayed: VecDeque<(Instant, LockId, Request<Command>)>,
+    delayed: VecDeque<Delayed>,
 }
+
+/// Boxed, so that a name that comes or goes moves little of the map.
+type Queues = BTreeMap<LockName, Box<Queue>>;
 
 /// A holder that has lost its lock without asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +62,18 @@ pub struct Notice {
     pub reason: LossReason,
 }
 
-/// Semaphores have a name space of their own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 struct Key {
     name: LockName,
     counted: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Delayed {
+    due: Instant,
+    lock: LockId,
+    name: LockName,
+    request: Request<Command>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -74,6 +88,8 @@ struct Queue {
     exclusive_waiters: usize,
     /// Readers that waited when the last writer left, and are to go before the next.
     readers_due: usize,
+    /// Whether it stands in `kept`.
+    kept: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,13 +101,19 @@ struct Tenure {
     owner: Option<Arc<str>>,
 }
 
+/// Somebody who wants a lock.
 #[derive(Clone, Debug)]
-struct Waiter {
+struct Newcomer {
     lock: LockId,
-    request: RequestId,
     demand: Demand,
     ttl: Option<Duration>,
     owner: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    request: RequestId,
+    newcomer: Newcomer,
 }
 
 impl LockTable {
@@ -101,21 +123,56 @@ impl LockTable {
         Self::default()
     }
 
-    /// Carries out one request of `lock`, after all that is due; `None` if its answer comes later.
+    /// Carries out one request of `lock` about the lock `name`, after all that is due; `None` if its
+    /// answer comes later.
     #[inline]
     pub fn execute(
         &mut self,
         lock: LockId,
+        name: &LockName,
         request: Request<Command>,
         now: Instant,
     ) -> Option<Reply> {
         self.handle_timeout(now);
-        if self.delay.is_zero() && self.delayed.is_empty() {
-            return self.carry_out(lock, request, now);
+        if !self.is_slow() {
+            return self.carry_out(lock, name, request, now);
         }
-        let due = self.delayed.back().map_or(now, |(due, ..)| *due).max(now + self.delay);
-        self.delayed.push_back((due, lock, request));
+        let due = self.delayed.back().map_or(now, |last| last.due).max(now + self.delay);
+        self.delayed.push_back(Delayed { due, lock, name: name.clone(), request });
         None
+    }
+
+    /// Lets a newcomer in if nobody is in the way and the table is not slow; otherwise nothing has
+    /// happened.
+    #[inline]
+    pub(super) fn take_at_once(
+        &mut self,
+        lock: LockId,
+        name: &LockName,
+        demand: Demand,
+        ttl: Option<Duration>,
+        owner: Option<&Arc<str>>,
+        now: Instant,
+    ) -> Option<Grant> {
+        self.handle_timeout(now);
+        if self.is_slow() {
+            return None;
+        }
+        let newcomer = Newcomer { lock, demand, ttl, owner: owner.cloned() };
+        self.admit(name, newcomer, now).ok()
+    }
+
+    /// As [`Command::Leave`] of a table that is not slow.
+    #[inline]
+    pub(super) fn leave_at_once(
+        &mut self,
+        name: &LockName,
+        lock: LockId,
+        demand: Demand,
+        now: Instant,
+    ) {
+        self.handle_timeout(now);
+        self.leave(name, is_counted(demand), lock, now);
     }
 
     /// Takes an answer to an earlier request.
@@ -135,24 +192,41 @@ impl LockTable {
         !self.replies.is_empty() || !self.notices.is_empty()
     }
 
+    /// Whether nothing that the table has in hand depends on what time it is: nobody waits, and what
+    /// is held has no lease.
+    #[must_use]
+    #[inline]
+    pub fn is_timeless(&self) -> bool {
+        self.waiting == 0 && self.expiries.is_empty() && self.delayed.is_empty()
+    }
+
     /// When time next matters to the table.
     #[must_use]
     #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.expiries.is_empty() && self.delayed.is_empty() {
+            return None;
+        }
         let expiry = self.expiries.first_key_value().map(|((at, _), _)| *at);
-        let delayed = self.delayed.front().map(|(due, ..)| *due);
+        let delayed = self.delayed.front().map(|next| next.due);
         [expiry, delayed].into_iter().flatten().min()
     }
 
     /// Ends the leases that have run out, and carries out the requests that were delayed.
     #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
-        while self.delayed.front().is_some_and(|(due, ..)| *due <= now) {
-            let Some((_, lock, request)) = self.delayed.pop_front() else {
+        if !self.delayed.is_empty() || !self.expiries.is_empty() {
+            self.catch_up(now);
+        }
+    }
+
+    fn catch_up(&mut self, now: Instant) {
+        while self.delayed.front().is_some_and(|next| next.due <= now) {
+            let Some(Delayed { lock, name, request, .. }) = self.delayed.pop_front() else {
                 break;
             };
             let id = request.id;
-            if let Some(reply) = self.carry_out(lock, request, now) {
+            if let Some(reply) = self.carry_out(lock, &name, request, now) {
                 self.replies.push_back((lock, id, reply));
             }
         }
@@ -161,7 +235,7 @@ impl LockTable {
                 break;
             }
             let ((_, lock), key) = first.remove_entry();
-            self.take_away(key, lock, LossReason::Expired, now);
+            self.take_away(&key, lock, LossReason::Expired, now);
         }
     }
 
@@ -177,12 +251,12 @@ impl LockTable {
         for counted in [false, true] {
             let key = Key { name: name.clone(), counted };
             let holders: Vec<LockId> = self
-                .queues
-                .get(&key)
+                .queues(counted)
+                .get(name)
                 .map_or_else(Vec::new, |queue| queue.holders().map(|(lock, _)| lock).collect());
             revoked += holders.len();
             for lock in holders {
-                self.take_away(key.clone(), lock, reason.clone(), now);
+                self.take_away(&key, lock, reason.clone(), now);
             }
         }
         revoked
@@ -191,64 +265,101 @@ impl LockTable {
     /// Who holds and who waits for `name`, as lock or as semaphore.
     #[must_use]
     pub fn info(&self, name: &LockName, demand: Demand, now: Instant) -> LockInfo {
-        let key = Key::of(name.clone(), demand);
-        self.queues.get(&key).map_or_else(
+        let queues = if is_counted(demand) { &self.semaphores } else { &self.locks };
+        queues.get(name).map_or_else(
             || LockInfo { name: Some(name.as_str().into()), waiters: Some(0), ..LockInfo::free() },
-            |queue| queue.info(&key, now),
+            |queue| queue.info(name, now),
         )
     }
 
     /// Everything that is held or waited for.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<LockInfo> {
-        self.queues.iter().map(|(key, queue)| queue.info(key, now)).collect()
+        let queues = self.locks.iter().chain(&self.semaphores);
+        let mut used: Vec<_> = queues.filter(|(_, queue)| !queue.is_unused()).collect();
+        used.sort_by_key(|(name, _)| *name);
+        used.into_iter().map(|(name, queue)| queue.info(name, now)).collect()
     }
 
     #[inline]
     fn carry_out(
         &mut self,
         lock: LockId,
+        name: &LockName,
         request: Request<Command>,
         now: Instant,
     ) -> Option<Reply> {
         match request.command {
-            Command::Enter { name, demand, wait, ttl, owner } => {
-                let waiter = Waiter { lock, request: request.id, demand, ttl, owner };
-                self.enter(Key::of(name, demand), waiter, wait, now)
+            Command::Enter { demand, wait, ttl, owner } => {
+                let newcomer = Newcomer { lock, demand, ttl, owner };
+                self.enter(name, request.id, newcomer, wait, now)
             }
-            Command::Extend { name, demand, ttl } => {
-                Some(self.extend(&Key::of(name, demand), lock, ttl, now))
-            }
-            Command::Leave { name, demand } => {
-                self.leave(Key::of(name, demand), lock, now);
+            Command::Extend { demand, ttl } => Some(self.extend(name, demand, lock, ttl, now)),
+            Command::Leave { demand } => {
+                self.leave(name, is_counted(demand), lock, now);
                 Some(Reply::Left)
             }
         }
     }
 
-    #[inline]
-    fn enter(&mut self, key: Key, waiter: Waiter, wait: bool, now: Instant) -> Option<Reply> {
-        let lease = waiter.ttl.map(|ttl| (key.clone(), now + ttl));
-        let spare = &mut self.spare;
-        let queue = self.queues.entry(key).or_insert_with(|| spare.take().unwrap_or_default());
-        if queue.admits_newcomer(waiter.demand) {
-            self.last_fence += 1;
-            if let Some((key, end)) = lease {
-                self.expiries.insert((end, waiter.lock), key);
-            }
-            return Some(queue.seat(waiter, self.last_fence, now));
-        }
-        if !wait {
-            return Some(Reply::Busy);
-        }
-        queue.exclusive_waiters += usize::from(waiter.demand == Demand::Exclusive);
-        queue.waiters.push_back(waiter);
+    fn enter(
+        &mut self,
+        name: &LockName,
+        request: RequestId,
+        newcomer: Newcomer,
+        wait: bool,
+        now: Instant,
+    ) -> Option<Reply> {
+        let newcomer = match self.admit(name, newcomer, now) {
+            Ok(grant) => return Some(grant.into()),
+            Err(newcomer) if wait => newcomer,
+            Err(_) => return Some(Reply::Busy),
+        };
+        let queues = self.queues(is_counted(newcomer.demand));
+        let queue = queues.entry(name.clone()).or_default();
+        queue.exclusive_waiters += usize::from(newcomer.demand == Demand::Exclusive);
+        queue.waiters.push_back(Waiter { request, newcomer });
+        self.waiting += 1;
         None
     }
 
-    fn extend(&mut self, key: &Key, lock: LockId, ttl: Duration, now: Instant) -> Reply {
-        let tenure = self.queues.get_mut(key).and_then(|queue| queue.holder_mut(lock));
-        let Some(tenure) = tenure else {
+    /// Lets a newcomer in, unless somebody is in the way.
+    #[inline]
+    fn admit(
+        &mut self,
+        name: &LockName,
+        newcomer: Newcomer,
+        now: Instant,
+    ) -> Result<Grant, Newcomer> {
+        let counted = is_counted(newcomer.demand);
+        let (lock, ttl, fence) = (newcomer.lock, newcomer.ttl, self.last_fence + 1);
+        let queues = if counted { &mut self.semaphores } else { &mut self.locks };
+        let queue = match queues.get_mut(name) {
+            Some(queue) => queue,
+            None => queues.entry(name.clone()).or_default(),
+        };
+        if !queue.admits_newcomer(newcomer.demand) {
+            return Err(newcomer);
+        }
+        let grant = queue.seat(newcomer, fence, now);
+        self.last_fence = fence;
+        if let Some(ttl) = ttl {
+            self.expiries.insert((now + ttl, lock), Key { name: name.clone(), counted });
+        }
+        Ok(grant)
+    }
+
+    fn extend(
+        &mut self,
+        name: &LockName,
+        demand: Demand,
+        lock: LockId,
+        ttl: Duration,
+        now: Instant,
+    ) -> Reply {
+        let counted = is_counted(demand);
+        let queue = self.queues(counted).get_mut(name);
+        let Some(tenure) = queue.and_then(|queue| queue.holder_mut(lock)) else {
             return Reply::NotHeld;
         };
         let Some(old) = tenure.valid_until else {
@@ -257,48 +368,79 @@ impl LockTable {
         let new = old.max(now + ttl);
         tenure.valid_until = Some(new);
         self.expiries.remove(&(old, lock));
-        self.expiries.insert((new, lock), key.clone());
+        self.expiries.insert((new, lock), Key { name: name.clone(), counted });
         Reply::Extended { valid_until: Some(new) }
     }
 
-    /// Unseats `lock`, lets in whoever's turn it is then, and forgets a queue that nobody uses.
+    /// Unseats `lock`, lets in whoever's turn it is then, and keeps a queue that nobody uses for a
+    /// while.
     #[inline]
-    fn leave(&mut self, key: Key, lock: LockId, now: Instant) {
-        let Entry::Occupied(mut entry) = self.queues.entry(key) else {
+    fn leave(&mut self, name: &LockName, counted: bool, lock: LockId, now: Instant) {
+        let queues = if counted { &mut self.semaphores } else { &mut self.locks };
+        let Some(queue) = queues.get_mut(name) else {
             return;
         };
-        let queue = entry.get_mut();
         if let Some(tenure) = queue.unseat(lock) {
             if let Some(at) = tenure.valid_until {
                 self.expiries.remove(&(at, lock));
             }
         } else if let Some(waiter) = queue.withdraw(lock) {
+            self.waiting -= 1;
             self.replies.push_back((lock, waiter.request, Reply::Withdrawn));
         }
-        while let Some(waiter) = entry.get_mut().next_to_admit() {
-            let (lock, request) = (waiter.lock, waiter.request);
-            if let Some(ttl) = waiter.ttl {
-                self.expiries.insert((now + ttl, lock), entry.key().clone());
+        while !queue.waiters.is_empty()
+            && let Some(waiter) = queue.next_to_admit()
+        {
+            self.waiting -= 1;
+            let Waiter { request, newcomer } = waiter;
+            let lock = newcomer.lock;
+            if let Some(ttl) = newcomer.ttl {
+                self.expiries.insert((now + ttl, lock), Key { name: name.clone(), counted });
             }
             self.last_fence += 1;
-            let reply = entry.get_mut().seat(waiter, self.last_fence, now);
-            self.replies.push_back((lock, request, reply));
+            let grant = queue.seat(newcomer, self.last_fence, now);
+            self.replies.push_back((lock, request, grant.into()));
         }
-        if entry.get().is_unused() {
-            self.spare = Some(entry.remove()).filter(|queue| queue.is_small());
+        if queue.is_unused() && queue.is_new_to_rest() {
+            self.keep(Key { name: name.clone(), counted });
         }
     }
 
-    fn take_away(&mut self, key: Key, lock: LockId, reason: LossReason, now: Instant) {
-        self.leave(key, lock, now);
+    /// Keeps a queue that nobody uses, and forgets the one that was kept for longest, if nobody has
+    /// come back to it.
+    fn keep(&mut self, key: Key) {
+        self.kept.push_back(key);
+        if self.kept.len() <= KEPT_QUEUES {
+            return;
+        }
+        let Some(Key { name, counted }) = self.kept.pop_front() else {
+            return;
+        };
+        if let Entry::Occupied(mut entry) = self.queues(counted).entry(name) {
+            entry.get_mut().kept = false;
+            if entry.get().is_unused() {
+                entry.remove();
+            }
+        }
+    }
+
+    fn take_away(&mut self, key: &Key, lock: LockId, reason: LossReason, now: Instant) {
+        self.leave(&key.name, key.counted, lock, now);
         self.notices.push_back(Notice { lock, reason });
+    }
+
+    /// Whether requests are carried out later than they are asked.
+    pub(super) fn is_slow(&self) -> bool {
+        !self.delay.is_zero() || !self.delayed.is_empty()
+    }
+
+    fn queues(&mut self, counted: bool) -> &mut Queues {
+        if counted { &mut self.semaphores } else { &mut self.locks }
     }
 }
 
-impl Key {
-    fn of(name: LockName, demand: Demand) -> Self {
-        Self { name, counted: matches!(demand, Demand::Permits { .. }) }
-    }
+fn is_counted(demand: Demand) -> bool {
+    matches!(demand, Demand::Permits { .. })
 }
 
 fn weight(demand: Demand) -> u32 {
@@ -326,12 +468,12 @@ impl Queue {
         if self.held_exclusively {
             return None;
         }
-        let position = match self.waiters.front()?.demand {
+        let position = match self.waiters.front()?.newcomer.demand {
             Demand::Permits { count, limit } => self.fits(count, limit).then_some(0),
             Demand::Exclusive | Demand::Shared => self.next_reader_or_writer(),
         }?;
         let waiter = self.waiters.remove(position)?;
-        self.exclusive_waiters -= usize::from(waiter.demand == Demand::Exclusive);
+        self.exclusive_waiters -= usize::from(waiter.newcomer.demand == Demand::Exclusive);
         Some(waiter)
     }
 
@@ -339,17 +481,17 @@ impl Queue {
     fn next_reader_or_writer(&mut self) -> Option<usize> {
         if self.exclusive_waiters == 0 || self.readers_due > 0 {
             self.readers_due = self.readers_due.saturating_sub(1);
-            return self.waiters.iter().position(|waiter| waiter.demand == Demand::Shared);
+            return self.waiters.iter().position(|waiter| waiter.newcomer.demand == Demand::Shared);
         }
         if self.used > 0 {
             return None;
         }
-        self.waiters.iter().position(|waiter| waiter.demand == Demand::Exclusive)
+        self.waiters.iter().position(|waiter| waiter.newcomer.demand == Demand::Exclusive)
     }
 
     #[inline]
-    fn seat(&mut self, waiter: Waiter, fence: u64, now: Instant) -> Reply {
-        let Waiter { lock, demand, ttl, owner, .. } = waiter;
+    fn seat(&mut self, newcomer: Newcomer, fence: u64, now: Instant) -> Grant {
+        let Newcomer { lock, demand, ttl, owner } = newcomer;
         let (weight, valid_until) = (weight(demand), ttl.map(|ttl| now + ttl));
         let tenure = Tenure { weight, fence, since: now, valid_until, owner };
         self.used += u64::from(weight);
@@ -359,7 +501,7 @@ impl Queue {
         } else {
             self.others.insert(lock, tenure);
         }
-        Reply::Granted { fence, valid_until }
+        Grant { fence, valid_until }
     }
 
     #[inline]
@@ -379,9 +521,9 @@ impl Queue {
     }
 
     fn withdraw(&mut self, lock: LockId) -> Option<Waiter> {
-        let position = self.waiters.iter().position(|waiter| waiter.lock == lock)?;
+        let position = self.waiters.iter().position(|waiter| waiter.newcomer.lock == lock)?;
         let waiter = self.waiters.remove(position)?;
-        self.exclusive_waiters -= usize::from(waiter.demand == Demand::Exclusive);
+        self.exclusive_waiters -= usize::from(waiter.newcomer.demand == Demand::Exclusive);
         Some(waiter)
     }
 
@@ -401,12 +543,15 @@ impl Queue {
         self.used == 0 && self.waiters.is_empty()
     }
 
-    /// Whether it takes little room when it is unused.
-    fn is_small(&self) -> bool {
-        self.waiters.capacity() <= SPARE_WAITERS
+    /// Prepares a queue that nobody uses for a rest; whether it is yet to be kept.
+    fn is_new_to_rest(&mut self) -> bool {
+        if self.waiters.capacity() > KEPT_WAITERS {
+            self.waiters.shrink_to(KEPT_WAITERS);
+        }
+        !core::mem::replace(&mut self.kept, true)
     }
 
-    fn info(&self, key: &Key, now: Instant) -> LockInfo {
+    fn info(&self, name: &LockName, now: Instant) -> LockInfo {
         let holders = self.holders().map(|(_, tenure)| Holder {
             owner: tenure.owner.as_deref().map(Into::into),
             held_for: Some(now.since(tenure.since)),
@@ -415,9 +560,8 @@ impl Queue {
             ..Holder::default()
         });
         LockInfo {
-            name: Some(key.name.as_str().into()),
-            // A queue that nobody holds is forgotten.
-            locked: true,
+            name: Some(name.as_str().into()),
+            locked: self.used > 0,
             holders: holders.collect(),
             waiters: Some(self.waiters.len()),
         }

@@ -1,7 +1,9 @@
 use lock_proto::memory::{Command, MemoryLock, Reply};
-use lock_proto::{AcquireOptions, Demand, Event, Hub, Instant, LockId, LossReason, RequestId};
+use lock_proto::{
+    AcquireOptions, Demand, Event, Hub, Instant, LockId, LossReason, Progress, RequestId,
+};
 
-use crate::timeline::{at, ms, name};
+use crate::timeline::{at, ms};
 
 #[test]
 fn a_reply_reaches_the_lock_that_asked() {
@@ -54,7 +56,7 @@ fn time_that_goes_back_stands_still() {
     let lock = start(&mut hub, 0);
     hub.nudge(lock, at(1000));
     let options = AcquireOptions::new().with_max_hold(ms(100));
-    let machine = MemoryLock::new(name(), Demand::Exclusive, &options, at(0)).unwrap();
+    let machine = MemoryLock::new(Demand::Exclusive, &options, at(0)).unwrap();
     let held = hub.start(machine, (), at(0));
     let asked = enter(&mut hub, held);
     hub.handle_reply(held, asked, granted(), at(3));
@@ -104,7 +106,7 @@ fn a_forgotten_lock_takes_its_deadline_along() {
 #[test]
 fn what_is_kept_beside_a_lock_goes_with_it() {
     let mut hub = Hub::new();
-    let machine = MemoryLock::new(name(), Demand::Exclusive, &AcquireOptions::new(), at(0));
+    let machine = MemoryLock::new(Demand::Exclusive, &AcquireOptions::new(), at(0));
     let lock = hub.start(machine.unwrap(), vec![1], at(0));
     hub.attachment(lock).unwrap().push(2);
     assert_eq!(hub.attachment(lock), Some(&mut vec![1, 2]));
@@ -129,11 +131,76 @@ fn a_hundred_thousand_locks_are_one_ordered_set() {
     assert_eq!(hub.locks().count(), locks.len());
 }
 
+#[test]
+fn the_next_id_is_that_of_the_lock_that_is_started_next() {
+    let mut hub = Hub::new();
+    for _ in 0..3 {
+        let next = hub.next_id();
+        assert_eq!(start(&mut hub, 0), next);
+    }
+    let locks: Vec<LockId> = hub.locks().collect();
+    for lock in locks {
+        hub.forget(lock);
+        let next = hub.next_id();
+        assert_ne!(next, lock);
+        assert_eq!(start(&mut hub, 0), next);
+    }
+}
+
+#[test]
+fn a_lock_is_forgotten_only_if_it_is_over() {
+    let mut hub = Hub::new();
+    let lock = start(&mut hub, 100);
+    assert!(!hub.is_timeless());
+    assert!(!hub.forget_if(lock, at(1), |_, (), now| now > at(1)));
+    assert_eq!(hub.locks().collect::<Vec<_>>(), [lock]);
+    assert!(hub.forget_if(lock, at(0), |_, (), now| now == at(1)), "time never goes back");
+    assert!(hub.locks().next().is_none() && hub.is_timeless());
+    assert!(!hub.forget_if(lock, at(1), |_, (), _| true), "it was forgotten");
+}
+
+#[test]
+fn whoever_attends_to_a_lock_gets_its_requests_then_its_events() {
+    let mut hub = Hub::new();
+    let (lock, mut heard) = (start(&mut hub, 100), Vec::new());
+    let left: Option<(RequestId, ())> = hub.attend(
+        lock,
+        at(1),
+        |(), request, now| {
+            assert!(matches!(request.command, Command::Enter { .. }));
+            assert_eq!(now, at(1));
+            Progress::Answered(granted())
+        },
+        |(), event| heard.push(event),
+    );
+    assert!(left.is_none());
+    assert!(matches!(heard[..], [Event::Acquired { .. }]), "{heard:?}");
+    assert!(hub.is_timeless(), "its budget matters no more");
+
+    hub.release(lock, at(2));
+    let mut asked = None;
+    let left = hub.attend(
+        lock,
+        at(2),
+        |(), request, _| {
+            asked = Some(request.id);
+            Progress::Outside("leave")
+        },
+        |(), _| panic!("there is no news"),
+    );
+    assert_eq!(left, asked.map(|id| (id, "leave")));
+
+    let waiter = start(&mut hub, 100);
+    let later = hub.attend(waiter, at(2), |(), _, _| Progress::<_, ()>::Later, |(), _| ());
+    assert!(later.is_none());
+    assert_eq!(hub.poll_timeout(), Some(at(100)));
+}
+
 /// Starts a mutex that waits for `wait` milliseconds; zero is for ever.
 fn start(hub: &mut Hub<MemoryLock, ()>, wait: u64) -> LockId {
     let timeout = (wait > 0).then(|| ms(wait));
     let options = AcquireOptions::new().with_timeout(timeout);
-    let machine = MemoryLock::new(name(), Demand::Exclusive, &options, Instant::ZERO);
+    let machine = MemoryLock::new(Demand::Exclusive, &options, Instant::ZERO);
     hub.start(machine.expect("sensible options"), (), Instant::ZERO)
 }
 

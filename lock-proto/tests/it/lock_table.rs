@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use lock_proto::memory::{Command, LockTable, MemoryLock, Notice, Reply};
 use lock_proto::{
-    AcquireOptions, Demand, Hub, Instant, LockId, LockInfo, LossReason, Machine as _, Request,
+    AcquireOptions, Demand, Hub, Instant, LockId, LockInfo, LockName, LossReason, Machine as _,
+    Request,
 };
 
 use crate::timeline::{at, ms, name, permits};
@@ -311,6 +312,71 @@ fn the_table_says_who_holds_and_how_many_wait() {
     assert!(!free.locked && free.waiters == Some(0));
 }
 
+#[test]
+fn names_that_nobody_uses_are_forgotten_but_for_the_last_few() {
+    let mut bench = Bench::new();
+    let empty = format!("{:?}", bench.table).len();
+    for number in 0..1_000 {
+        let name = LockName::new(format!("orders/{number:04}")).expect("a short name");
+        for demand in [Demand::Exclusive, permits(1, 1)] {
+            let reply = bench.execute_at(&name, bench.spare, command(demand));
+            assert!(matches!(reply, Some(Reply::Granted { .. })), "{reply:?}");
+            let left = bench.execute_at(&name, bench.spare, Command::Leave { demand });
+            assert_eq!(left, Some(Reply::Left));
+        }
+    }
+    assert!(bench.table.list(bench.now).is_empty(), "nobody holds any");
+    let kept = format!("{:?}", bench.table);
+    assert!(!kept.contains("orders/0900") && kept.contains("orders/0999"), "{kept}");
+    assert!(kept.len() > empty);
+}
+
+#[test]
+fn a_name_that_is_used_again_and_again_is_never_forgotten_while_it_is_used() {
+    let mut bench = Bench::new();
+    let [holder, other] = bench.locks();
+    assert!(bench.granted(holder, Demand::Exclusive));
+    bench.leave(holder, Demand::Exclusive);
+    assert!(bench.granted(holder, Demand::Exclusive));
+    for number in 0..100 {
+        let name = LockName::new(format!("orders/{number:04}")).expect("a short name");
+        bench.execute_at(&name, bench.spare, command(Demand::Exclusive));
+        bench.execute_at(&name, bench.spare, Command::Leave { demand: Demand::Exclusive });
+    }
+    assert!(!bench.granted(other, Demand::Exclusive), "it is held all the time");
+    bench.leave(holder, Demand::Exclusive);
+    assert_eq!(bench.news(), [other]);
+}
+
+#[test]
+fn a_table_is_timeless_unless_somebody_waits_or_has_a_lease() {
+    let mut bench = Bench::new();
+    let [first, second, third] = bench.locks();
+    assert!(bench.table.is_timeless());
+    assert!(bench.granted(first, Demand::Exclusive));
+    assert!(bench.table.is_timeless());
+    assert!(!bench.granted(second, Demand::Exclusive));
+    assert!(!bench.granted(third, Demand::Exclusive));
+    bench.leave(second, Demand::Exclusive);
+    assert!(!bench.table.is_timeless(), "one waits");
+    bench.leave(first, Demand::Exclusive);
+    assert_eq!(bench.news(), [third]);
+    assert!(bench.table.is_timeless());
+    bench.leave(third, Demand::Exclusive);
+    bench.ttl = Some(ms(300));
+    assert!(bench.granted(first, Demand::Exclusive));
+    assert!(!bench.table.is_timeless(), "it has a lease");
+    bench.leave(first, Demand::Exclusive);
+    assert!(bench.table.is_timeless());
+    bench.table.delay_requests(ms(1));
+    assert_eq!(bench.enter(first, Demand::Exclusive, true), None);
+    assert!(!bench.table.is_timeless(), "it is slow");
+}
+
+fn command(demand: Demand) -> Command {
+    Command::Enter { demand, wait: false, ttl: None, owner: None }
+}
+
 fn granted(fence: u64) -> Reply {
     Reply::Granted { fence, valid_until: None }
 }
@@ -347,19 +413,19 @@ impl Bench {
 
     fn enter(&mut self, lock: LockId, demand: Demand, wait: bool) -> Option<Reply> {
         let owner = Some("the night shift".into());
-        let command = Command::Enter { name: name(), demand, wait, ttl: self.ttl, owner };
+        let command = Command::Enter { demand, wait, ttl: self.ttl, owner };
         self.limits.insert(lock, demand);
         self.execute(lock, command)
     }
 
     fn leave(&mut self, lock: LockId, demand: Demand) {
-        let reply = self.execute(lock, Command::Leave { name: name(), demand });
+        let reply = self.execute(lock, Command::Leave { demand });
         assert_eq!(reply, Some(Reply::Left));
     }
 
     fn extend(&mut self, lock: LockId, ttl: u64) -> Reply {
         let demand = self.limits.get(&lock).copied().unwrap_or(Demand::Exclusive);
-        let command = Command::Extend { name: name(), demand, ttl: ms(ttl) };
+        let command = Command::Extend { demand, ttl: ms(ttl) };
         self.execute(lock, command).expect("an extension is answered at once")
     }
 
@@ -390,16 +456,19 @@ impl Bench {
             .collect()
     }
 
-    /// Only a machine makes requests, so one lends its own.
     fn execute(&mut self, lock: LockId, command: Command) -> Option<Reply> {
+        self.execute_at(&name(), lock, command)
+    }
+
+    /// Only a machine makes requests, so one lends its own.
+    fn execute_at(&mut self, name: &LockName, lock: LockId, command: Command) -> Option<Reply> {
         let mut lender = machine(Demand::Exclusive);
         let mut request: Request<Command> = lender.poll_request().expect("the request to enter");
         request.command = command;
-        self.table.execute(lock, request, self.now)
+        self.table.execute(lock, name, request, self.now)
     }
 }
 
 fn machine(demand: Demand) -> MemoryLock {
-    MemoryLock::new(name(), demand, &AcquireOptions::new(), Instant::ZERO)
-        .expect("sensible options")
+    MemoryLock::new(demand, &AcquireOptions::new(), Instant::ZERO).expect("sensible options")
 }

@@ -1,8 +1,10 @@
 use expect_test::expect;
-use lock_proto::memory::{Command, MemoryLock, Reply};
-use lock_proto::{AcquireOptions, Demand, Instant, Machine as _};
+use lock_proto::memory::{Command, LockTable, MemoryLock, Reply, Wish};
+use lock_proto::{
+    AcquireOptions, Demand, Event, Hub, Instant, LockId, LossReason, Machine as _, Renewal,
+};
 
-use crate::timeline::{Backend, check, ms, name};
+use crate::timeline::{Backend, at, check, ms, name, permits};
 
 #[test]
 fn an_uncontended_lock_is_won_and_given_back() {
@@ -90,6 +92,102 @@ fn a_request_that_waits_to_be_taken_is_shown() {
     assert!(!format!("{machine:?}").contains("Enter {"), "{machine:?}");
     machine.release(Instant::ZERO);
     assert!(format!("{machine:?}").contains("Leave"), "{machine:?}");
+}
+
+#[test]
+fn a_lock_that_is_taken_at_once_is_as_if_it_had_asked() {
+    let options = [
+        AcquireOptions::new(),
+        one_try().with_owner("the night shift"),
+        within_a_second().with_ttl(ms(300)).with_renewal(Renewal::Off),
+        AcquireOptions::new().with_ttl(ms(300)).with_max_renewals(2).with_max_hold(ms(700)),
+        AcquireOptions::new().with_max_hold(ms(700)),
+    ];
+    for (demand, options) in [Demand::Exclusive, Demand::Shared, permits(2, 3)]
+        .into_iter()
+        .flat_map(|demand| options.iter().map(move |options| (demand, options)))
+    {
+        let (lock, now) = (some_lock(), at(5));
+        let mut asked = LockTable::new();
+        let mut machine = MemoryLock::new(demand, options, now).expect("sensible options");
+        carry_out(&mut machine, &mut asked, lock, now);
+        let told = machine.poll_event();
+        assert!(matches!(told, Some(Event::Acquired { .. })), "{told:?}");
+        assert!(machine.poll_event().is_none());
+
+        let mut took = LockTable::new();
+        let wish = Wish::new(demand, options).expect("sensible options");
+        let grant = wish.take(&mut took, lock, &name(), now).expect("nobody is in the way");
+        let told = told.map(|event| format!("{event:?}"));
+        let (valid_until, fence) = (grant.valid_until, Some(grant.fence));
+        assert_eq!(told, Some(format!("{:?}", Event::Acquired { valid_until, fence })));
+        let mut held = wish.held(grant, now);
+        assert_eq!(format!("{held:?}"), format!("{machine:?}"));
+        assert_eq!(format!("{took:?}"), format!("{asked:?}"));
+
+        machine.release(at(9));
+        carry_out(&mut machine, &mut asked, lock, at(9));
+        assert!(matches!(machine.poll_event(), Some(Event::Closed { clean: true })));
+        assert!(held.give_back_at_once(&mut took, lock, &name(), at(9)));
+        assert!(held.poll_request().is_none() && held.poll_event().is_none());
+        assert_eq!(format!("{:?}", held.poll_timeout()), format!("{:?}", machine.poll_timeout()));
+        assert_eq!(format!("{took:?}"), format!("{asked:?}"));
+    }
+}
+
+#[test]
+fn a_lock_that_somebody_has_is_not_taken_at_once() {
+    let mut table = LockTable::new();
+    let wish = Wish::new(Demand::Exclusive, &AcquireOptions::new()).expect("sensible options");
+    assert!(wish.take(&mut table, some_lock(), &name(), at(0)).is_some());
+    let before = format!("{table:?}");
+    assert!(wish.take(&mut table, another_lock(), &name(), at(0)).is_none());
+    assert_eq!(format!("{table:?}"), before);
+    let mut waits = wish.asking(at(0));
+    carry_out(&mut waits, &mut table, another_lock(), at(0));
+    let before = format!("{table:?}");
+    assert!(!waits.give_back_at_once(&mut table, another_lock(), &name(), at(0)), "it has nothing");
+    assert_eq!(format!("{table:?}"), before);
+}
+
+#[test]
+fn a_slow_table_gives_and_takes_nothing_at_once() {
+    let mut table = LockTable::new();
+    let wish = Wish::new(Demand::Exclusive, &AcquireOptions::new()).expect("sensible options");
+    let grant = wish.take(&mut table, some_lock(), &name(), at(0)).expect("nobody is in the way");
+    let mut held = wish.clone().held(grant, at(0));
+    table.delay_requests(ms(40));
+    assert!(!held.give_back_at_once(&mut table, some_lock(), &name(), at(0)));
+    assert!(wish.take(&mut LockTable::clone(&table), some_lock(), &name(), at(0)).is_none());
+    table.delay_requests(ms(0));
+    assert!(held.give_back_at_once(&mut table, some_lock(), &name(), at(0)));
+}
+
+#[test]
+fn a_lock_that_is_being_prolonged_is_not_given_back_at_once() {
+    let mut table = LockTable::new();
+    let options = AcquireOptions::new().with_ttl(ms(300));
+    let wish = Wish::new(Demand::Exclusive, &options).expect("sensible options");
+    let grant = wish.take(&mut table, some_lock(), &name(), at(0)).expect("nobody is in the way");
+    let mut held = wish.held(grant, at(0));
+    held.extend(ms(400), at(10));
+    assert!(!held.give_back_at_once(&mut table, some_lock(), &name(), at(10)));
+    carry_out(&mut held, &mut table, some_lock(), at(10));
+    assert!(held.give_back_at_once(&mut table, some_lock(), &name(), at(10)));
+    assert!(table.list(at(10)).is_empty());
+}
+
+#[test]
+fn whoever_takes_at_once_comes_after_what_has_run_out() {
+    let mut table = LockTable::new();
+    let options = AcquireOptions::new().with_ttl(ms(300)).with_renewal(Renewal::Off);
+    let wish = Wish::new(Demand::Exclusive, &options).expect("sensible options");
+    let first = wish.take(&mut table, some_lock(), &name(), at(0)).expect("nobody is in the way");
+    assert!(wish.take(&mut table, another_lock(), &name(), at(299)).is_none());
+    let second = wish.take(&mut table, another_lock(), &name(), at(300)).expect("it has run out");
+    assert!(second.fence > first.fence);
+    let notice = table.poll_notice().expect("the first has lost it");
+    assert_eq!((notice.lock, notice.reason), (some_lock(), LossReason::Expired));
 }
 
 #[test]
@@ -319,7 +417,7 @@ fn a_release_drops_an_extension_that_was_not_handed_out() {
 }
 
 pub(crate) fn mutex(options: AcquireOptions) -> MemoryLock {
-    MemoryLock::new(name(), Demand::Exclusive, &options, Instant::ZERO).expect("sensible options")
+    MemoryLock::new(Demand::Exclusive, &options, Instant::ZERO).expect("sensible options")
 }
 
 fn one_try() -> AcquireOptions {
@@ -353,6 +451,26 @@ impl Backend for MemoryLock {
             Command::Enter { wait: false, .. } => "enter at once".into(),
             Command::Extend { ttl, .. } => format!("extend by {ttl:?}"),
             Command::Leave { .. } => "leave".into(),
+        }
+    }
+}
+
+fn some_lock() -> LockId {
+    Hub::<MemoryLock, ()>::new().next_id()
+}
+
+fn another_lock() -> LockId {
+    let mut hub = Hub::new();
+    hub.start(mutex(AcquireOptions::new()), (), Instant::ZERO);
+    hub.next_id()
+}
+
+/// Lets `table` carry out what `machine` asks for.
+fn carry_out(machine: &mut MemoryLock, table: &mut LockTable, lock: LockId, now: Instant) {
+    while let Some(request) = machine.poll_request() {
+        let id = request.id;
+        if let Some(reply) = table.execute(lock, &name(), request, now) {
+            machine.handle_reply(id, Ok(reply), now);
         }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use lock_proto::memory::MemoryLock;
 use lock_proto::{AcquireOptions, Backoff, Demand, Instant, LockError, Renewal};
 
-use crate::timeline::{ms, name};
+use crate::timeline::ms;
 
 #[test]
 fn the_defaults_wait_for_ever_and_have_no_lease() {
@@ -107,13 +107,13 @@ fn a_refused_option_says_which_values_are_right() {
 fn absurd_waits_are_no_error_and_no_overflow() {
     let options = AcquireOptions::new().with_timeout(Duration::MAX).with_max_hold(Duration::MAX);
     let now = Instant::from_nanos(u64::MAX - 5);
-    assert!(MemoryLock::new(name(), Demand::Exclusive, &options, now).is_ok());
+    assert!(MemoryLock::new(Demand::Exclusive, &options, now).is_ok());
 }
 
 fn check_refused(options: &AcquireOptions, option: &str) {
     let error = options.terms().expect_err("the option is out of its range");
     assert_eq!(option_of(&error), Some(option), "{error}");
-    let machine = MemoryLock::new(name(), Demand::Exclusive, options, Instant::ZERO);
+    let machine = MemoryLock::new(Demand::Exclusive, options, Instant::ZERO);
     assert_eq!(machine.err().as_ref().and_then(option_of), Some(option));
 }
 
@@ -125,7 +125,7 @@ fn option_of(error: &LockError) -> Option<&'static str> {
 fn a_machine_never_waits_for_permits_that_do_not_exist() {
     for (count, limit) in [(0, 3), (4, 3), (1, 0)] {
         let demand = Demand::Permits { count, limit };
-        let refused = MemoryLock::new(name(), demand, &AcquireOptions::new(), Instant::ZERO);
+        let refused = MemoryLock::new(demand, &AcquireOptions::new(), Instant::ZERO);
         assert!(matches!(refused, Err(LockError::InvalidConfig { .. })), "{count} of {limit}");
     }
 }

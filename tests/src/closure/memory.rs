@@ -77,9 +77,8 @@ impl MemoryWorld {
     pub fn new(demands: [Demand; 2], faults: usize, is_asleep: bool) -> Self {
         let mut numbers = Hub::new();
         let options = AcquireOptions::new().with_ttl(LEASE).with_renewal(Renewal::Off);
-        let machine = |demand| {
-            MemoryLock::new(name(), demand, &options, Instant::ZERO).expect("sensible options")
-        };
+        let machine =
+            |demand| MemoryLock::new(demand, &options, Instant::ZERO).expect("sensible options");
         let mut client = |demand| Client {
             lock: numbers.start(machine(demand), (), Instant::ZERO),
             demand,
@@ -127,7 +126,7 @@ impl MemoryWorld {
         while let Some(request) = self.clients[number].machine.poll_request() {
             let id = request.id;
             let lock = self.clients[number].lock;
-            let reply = self.table.execute(lock, request, self.now);
+            let reply = self.table.execute(lock, &name(), request, self.now);
             self.clients[number].answers.extend(reply.map(|reply| (id, reply)));
             self.collect();
         }

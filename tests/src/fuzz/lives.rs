@@ -30,7 +30,7 @@ const REFUSED: &[&str] = &[
 pub(super) fn memory(bytes: &[u8]) {
     let mut entropy = Entropy::new(bytes.to_vec());
     let (demand, options) = (demand(&mut entropy), any_acquire(&mut entropy));
-    let make = || MemoryLock::new(name(), demand, &options, Instant::ZERO);
+    let make = || MemoryLock::new(demand, &options, Instant::ZERO);
     live(&mut entropy, |_, _| None, make);
 }
 

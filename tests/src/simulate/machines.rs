@@ -20,8 +20,10 @@ const MACHINES: &[Machine] = &[
             "a cancel in the queue",
             "a late grant is given back",
             "a lease ran out",
+            "a lock was given back at once",
             "a lock was revoked",
             "a lock was shared",
+            "a lock was taken at once",
         ],
     },
     Machine {

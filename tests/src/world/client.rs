@@ -85,9 +85,9 @@ impl World<'_> {
         assert!(!busy || FileLock::is_cancel(&command), "M3: {command:?}");
         let asked = match command {
             Command::Enter { wait, .. } => {
-                Some(memory::Command::Enter { name: name(), demand, wait, ttl: None, owner: None })
+                Some(memory::Command::Enter { demand, wait, ttl: None, owner: None })
             }
-            Command::Leave => Some(memory::Command::Leave { name: name(), demand }),
+            Command::Leave => Some(memory::Command::Leave { demand }),
             Command::CreateDirectory
             | Command::Open(_)
             | Command::TryLock(..)
@@ -108,7 +108,7 @@ impl World<'_> {
         let id = request.id;
         let table = &mut self.processes[slot].table;
         self.trace.event();
-        let reply = table.execute(opener.lock, request, self.now);
+        let reply = table.execute(opener.lock, &name(), request, self.now);
         let mut replies: Vec<(LockId, RequestId, memory::Reply)> =
             reply.map(|reply| (opener.lock, id, reply)).into_iter().collect();
         replies.extend(std::iter::from_fn(|| table.poll_reply()));
