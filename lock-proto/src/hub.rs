@@ -7,6 +7,12 @@ use core::time::Duration;
 use crate::cohorts::{Cohorts, Seat};
 use crate::{Event, Fault, Instant, LossReason, Machine, Request, RequestId};
 
+/// The slots grow by this part of what they are: by doubling, as a vector does, up to half of the
+/// memory of many locks would be room for others.
+const GROWTH: usize = 8;
+/// But by no fewer than this.
+const FIRST_SLOTS: usize = 8;
+
 /// Every lock of one client: routing, and one ordered set of deadlines.
 ///
 /// The driver keeps an attachment `A` beside each machine (a waker, what the caller was told).
@@ -323,6 +329,9 @@ impl<M: Machine, A> Hub<M, A> {
     #[cold]
     fn add_slot(&mut self) -> u32 {
         let index = u32::try_from(self.slots.len()).expect("2^32 locks don't fit in memory");
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact((self.slots.len() / GROWTH).max(FIRST_SLOTS));
+        }
         self.slots.push(Slot { generation: 0, tenant: None });
         index
     }
