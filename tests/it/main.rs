@@ -12,6 +12,7 @@ mod closure;
 mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
+mod early_answers;
 #[cfg(target_os = "linux")]
 mod endings;
 mod examples;
