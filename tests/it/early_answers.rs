@@ -48,12 +48,12 @@ fn a_lease_that_ran_out_before_an_early_answer_is_no_lock() {
     let options = RedisOptions::new(Identity::new("here", 1)).with_fencing(false);
     let locks = Redis::new(transport, &Inbox::new(&seed), options, "").unwrap();
     let lease = AcquireOptions::new().with_ttl(LEASE);
-    let mut cx = Context::from_waker(Waker::noop());
+    let cx = Context::from_waker(Waker::noop());
     // A look of the background thread, about one a second, would tell the lock the time as well.
     for _ in 0..5 {
         asked.store(0, Ordering::Relaxed);
         let lock = Target::named(&locks.client(), "orders");
-        let outcome = lock.acquire(Demand::Exclusive, &lease).poll(&mut cx);
+        let outcome = lock.acquire(Demand::Exclusive, &lease).poll(&cx);
         let Poll::Ready(Ok((held, _))) = outcome else { panic!("{outcome:?}") };
         assert!(asked.load(Ordering::Relaxed) > 1, "it has to be asked for again");
         drop(held);
