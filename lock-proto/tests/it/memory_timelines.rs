@@ -158,9 +158,12 @@ fn a_slow_table_gives_and_takes_nothing_at_once() {
     let mut held = wish.clone().held(grant, at(0));
     table.delay_requests(ms(40));
     assert!(!held.give_back_at_once(&mut table, some_lock(), &name(), at(0)));
-    assert!(wish.take(&mut LockTable::clone(&table), some_lock(), &name(), at(0)).is_none());
     table.delay_requests(ms(0));
     assert!(held.give_back_at_once(&mut table, some_lock(), &name(), at(0)));
+    table.delay_requests(ms(40));
+    assert!(wish.take(&mut table, another_lock(), &name(), at(0)).is_none());
+    table.delay_requests(ms(0));
+    assert!(wish.take(&mut table, another_lock(), &name(), at(0)).is_some());
 }
 
 #[test]
@@ -188,6 +191,21 @@ fn whoever_takes_at_once_comes_after_what_has_run_out() {
     assert!(second.fence > first.fence);
     let notice = table.poll_notice().expect("the first has lost it");
     assert_eq!((notice.lock, notice.reason), (some_lock(), LossReason::Expired));
+}
+
+#[test]
+fn whoever_gives_back_at_once_does_so_after_what_has_run_out() {
+    let mut table = LockTable::new();
+    let lease = |ttl| {
+        let options = AcquireOptions::new().with_ttl(ms(ttl)).with_renewal(Renewal::Off);
+        Wish::new(Demand::Shared, &options).expect("sensible options")
+    };
+    let long = lease(300).take(&mut table, some_lock(), &name(), at(0)).expect("it is free");
+    lease(200).take(&mut table, another_lock(), &name(), at(0)).expect("it may be shared");
+    let mut held = lease(300).held(long, at(0));
+    assert!(held.give_back_at_once(&mut table, some_lock(), &name(), at(250)));
+    let notice = table.poll_notice().expect("the other has lost it");
+    assert_eq!((notice.lock, notice.reason), (another_lock(), LossReason::Expired));
 }
 
 #[test]
