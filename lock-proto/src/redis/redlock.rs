@@ -30,7 +30,7 @@ use crate::{
 /// Voting ──────── a majority in time ───────> Held ── lost, released ──> Leaving ──> Closed
 ///  │  ^                                                                     │
 ///  v  │ back-off, nudged                                                    │
-/// Resting ── out of time, released ─────────────────────────────────────────┘
+/// Resting, Starved ── out of time, released ────────────────────────────────┘
 /// ```
 ///
 /// All servers are asked for their vote at once; a majority of yeses at one and the same ballot
@@ -79,10 +79,13 @@ enum Phase {
         started: Instant,
         corrections: u32,
     },
-    /// The last vote was lost. `stuck`: a vote was due, and too few servers owed us nothing.
+    /// The last vote was lost.
     Resting {
         retry_at: Instant,
-        stuck: bool,
+    },
+    /// A vote is due, and too few servers owe us nothing. Then that counts as a lost vote.
+    Starved {
+        until: Instant,
     },
     /// Ours, while its hold says so.
     Held(Held),
@@ -134,7 +137,7 @@ impl RedLock {
             born: now,
             born_micros: wall_micros,
             give_up_at: budget.ends(now),
-            phase: Phase::Resting { retry_at: now, stuck: false },
+            phase: Phase::Resting { retry_at: now },
             tally: Tally::new(servers.len()),
             servers: Servers::new(keys, token, servers, now),
             ballot: 0,
@@ -176,7 +179,8 @@ impl RedLock {
             self.tally.set(index, voice);
         }
         // The vote was lost before it was known that it could not have been won.
-        if matches!(self.phase, Phase::Resting { .. }) && self.tally.unreachable() {
+        let rests = matches!(self.phase, Phase::Resting { .. } | Phase::Starved { .. });
+        if rests && self.tally.unreachable() {
             self.unreachable_since.get_or_insert(now);
         }
     }
@@ -195,7 +199,8 @@ impl RedLock {
     fn decide(&mut self, now: Instant) {
         match &self.phase {
             Phase::Voting { .. } => self.decide_voting(now),
-            Phase::Resting { .. } => self.decide_resting(now),
+            Phase::Resting { retry_at } => self.decide_resting(*retry_at, now),
+            Phase::Starved { until } => self.decide_starved(*until, now),
             Phase::Held(_) => self.decide_held(now),
             Phase::Leaving(_) => self.decide_leaving(now),
             Phase::Closed => {}
@@ -211,8 +216,8 @@ impl RedLock {
     fn look(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Voting { .. } => self.nudged = true,
-            Phase::Resting { retry_at, .. } => *retry_at = now,
-            Phase::Held(_) | Phase::Leaving(_) | Phase::Closed => return,
+            Phase::Resting { retry_at } => *retry_at = now,
+            Phase::Starved { .. } | Phase::Held(_) | Phase::Leaving(_) | Phase::Closed => return,
         }
         self.tries = 0;
         self.decide(now);
@@ -241,7 +246,9 @@ impl Machine for RedLock {
                 let ends = self.patience_ends(*started, self.longest_vote(*started))?;
                 Some(Deadline::new(ends, Timer::Retry))
             }
-            Phase::Resting { retry_at, .. } => Some(Deadline::new(*retry_at, Timer::Retry)),
+            Phase::Resting { retry_at: at } | Phase::Starved { until: at } => {
+                Some(Deadline::new(*at, Timer::Retry))
+            }
             Phase::Held(held) => self.held_deadline(held),
             Phase::Leaving(leaving) => Some(self.leaving_deadline(leaving)),
             Phase::Closed => None,
@@ -283,7 +290,9 @@ impl Machine for RedLock {
 
     fn release(&mut self, now: Instant) {
         match self.phase {
-            Phase::Voting { .. } | Phase::Resting { .. } => self.leave(false, now),
+            Phase::Voting { .. } | Phase::Resting { .. } | Phase::Starved { .. } => {
+                self.leave(false, now);
+            }
             Phase::Held(_) => self.leave(true, now),
             Phase::Leaving(_) | Phase::Closed => {}
         }

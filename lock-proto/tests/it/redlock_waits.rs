@@ -200,6 +200,67 @@ fn a_waiter_whose_majority_is_unreachable_keeps_no_place() {
 }
 
 #[test]
+fn a_waiter_that_kept_no_place_does_not_rest_as_if_it_would_be_woken() {
+    // It rested for a second in front of one holder, stood in no queue, and no release woke it.
+    check(
+        three(within_ten_seconds()),
+        "1:not-sent 2:not-sent 3:not-sent next 1:no@5 2:no@5 3:no@5 next 1:no@5 2:no@5 3:no@5 next",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:not-sent
+            0.000    2:not-sent
+            0.000    3:not-sent
+            5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
+            5.464    1:no@5
+            5.464    2:no@5
+            5.464    3:no@5
+            19.941   Retry        1: vote@1019941, 2: vote@1019941, 3: vote@1019941
+            19.941   1:no@5
+            19.941   2:no@5
+            19.941   3:no@5
+            952.701  Retry        1: vote@1952701, 2: vote@1952701, 3: vote@1952701
+        "#]],
+    );
+}
+
+#[test]
+fn nudges_while_answers_are_owed_cost_no_place() {
+    // The second of them counted as a second of silence, so the waiter left every queue.
+    check(
+        three(within_ten_seconds()),
+        "nudge 1:no 2:no 1:no nudge nudge 2:no",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    nudge
+            0.000    1:no
+            0.000    2:no         1: vote@1000001, 2: vote@1000001
+            0.000    1:no
+            0.000    nudge
+            0.000    nudge
+            0.000    2:no         1: vote@1000002, 2: vote@1000002
+        "#]],
+    );
+}
+
+#[test]
+fn a_lost_vote_that_is_to_be_repeated_waits_for_the_answers_that_are_owed() {
+    // They had the time of one short rest, then the waiter left every queue.
+    check(
+        three(within_ten_seconds()),
+        "1:no 2:no told told 1:no next",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:no
+            0.000    2:no
+            0.000    told         1: vote@1000001, 2: vote@1000001
+            0.000    told
+            0.000    1:no
+            1000.000 Retry        1: step back@1000001, leave
+        "#]],
+    );
+}
+
+#[test]
 fn an_answer_that_is_late_each_time_is_waited_for_longer_each_time() {
     // All servers have become slower than was thought: no vote would ever be won.
     check(

@@ -38,20 +38,32 @@ impl RedLock {
         }
     }
 
-    pub(super) fn decide_resting(&mut self, now: Instant) {
-        let Phase::Resting { retry_at, stuck } = self.phase else { return };
-        let due = now >= retry_at;
-        if (due || stuck) && self.can_vote() {
+    pub(super) fn decide_resting(&mut self, retry_at: Instant, now: Instant) {
+        if now >= retry_at {
+            self.vote_when_possible(now);
+        } else {
+            self.step_back(now);
+        }
+    }
+
+    pub(super) fn decide_starved(&mut self, until: Instant, now: Instant) {
+        if self.can_vote() {
+            self.vote(0, now);
+        } else if now >= until {
+            self.tally = Tally::new(self.servers.len());
+            self.vote_lost(now);
+        } else {
+            self.step_back(now);
+        }
+    }
+
+    fn vote_when_possible(&mut self, now: Instant) {
+        if self.can_vote() {
             return self.vote(0, now);
         }
-        if due && stuck {
-            self.tally = Tally::new(self.servers.len());
-            return self.vote_lost(now);
-        }
-        if due {
-            let retry_at = (now + REFRESH).min(self.give_up_at.max(now + self.backoff_rest()));
-            self.phase = Phase::Resting { retry_at, stuck: true };
-        }
+        let until = (now + REFRESH).min(self.give_up_at.max(now + self.backoff_rest()));
+        self.nudged = false;
+        self.phase = Phase::Starved { until };
         self.step_back(now);
     }
 
@@ -132,10 +144,15 @@ impl RedLock {
 
     fn vote_lost(&mut self, now: Instant) {
         self.servers.discard_unsent();
+        let queued = self.queues();
         if self.tally.unreachable() {
             let started = match self.phase {
                 Phase::Voting { started, .. } => started,
-                Phase::Resting { .. } | Phase::Held(_) | Phase::Leaving(_) | Phase::Closed => now,
+                Phase::Resting { .. }
+                | Phase::Starved { .. }
+                | Phase::Held(_)
+                | Phase::Leaving(_)
+                | Phase::Closed => now,
             };
             self.unreachable_since.get_or_insert(started);
         } else {
@@ -151,17 +168,18 @@ impl RedLock {
         } else if !self.budget.waits() || now >= self.give_up_at || hopeless {
             let error = self.out_of_time(now);
             self.fail(error, now);
-        } else if self.nudged && self.can_vote() {
-            self.vote(0, now);
+        } else if self.nudged {
+            self.vote_when_possible(now);
         } else {
-            let rest = if self.tally.held_by_one() {
+            // Without a place in the queues nobody would wake us.
+            let rest = if queued && self.tally.held_by_one() {
                 self.jitter.between(REFRESH - REFRESH / 10, REFRESH)
             } else {
                 self.backoff_rest()
             };
             self.tries += 1;
             let retry_at = (now + rest).min(self.give_up_at);
-            self.phase = Phase::Resting { retry_at, stuck: self.nudged };
+            self.phase = Phase::Resting { retry_at };
             self.step_back(now);
         }
     }
