@@ -27,6 +27,8 @@ pub mod redis;
 pub mod redis_model;
 #[cfg(target_os = "linux")]
 pub mod redis_twin;
+#[cfg(target_os = "linux")]
+mod root;
 pub mod seeds;
 pub mod server_world;
 pub mod service;

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use rustix::process::geteuid;
@@ -11,10 +11,7 @@ use tempfile::TempDir;
 
 use super::{ADMIN, USER};
 use crate::process::{NOBODY, Program};
-
-/// Waits until its parent is gone, however that happened, and takes a directory with it. The second
-/// time is for a server that was still writing.
-const JANITOR: &str = "trap '' INT HUP TERM; read -r _; rm -rf \"$1\"; sleep 1; rm -rf \"$1\"";
+use crate::root::Root;
 
 /// A program of the server, which refuses to run as root.
 pub(super) fn program(name: &str) -> Program {
@@ -62,17 +59,13 @@ fn make_template(data: &Path) {
 
 /// Where all servers of this process are, deleted when it ends.
 fn root() -> &'static Path {
-    static ROOT: OnceLock<(PathBuf, Child)> = OnceLock::new();
-    let (root, _) = ROOT.get_or_init(|| {
-        let root = TempDir::with_prefix("postgres-").expect("the temporary directory is there");
+    static ROOT: OnceLock<Root> = OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        let root = Root::new("postgres-");
         give_away(root.path());
-        let mut janitor = Command::new("sh");
-        janitor.args(["-c", JANITOR, "janitor"]).arg(root.path());
-        janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let janitor = janitor.spawn().expect("there is a shell");
-        (root.keep(), janitor)
+        root
     });
-    root
+    root.path()
 }
 
 /// Where Debian has the programs of each version, the latest first.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisResult, Value};
@@ -16,6 +16,7 @@ use super::client::Client;
 use super::options::{ADMIN, ServerOptions};
 use super::{PATIENCE, eventually, text};
 use crate::process::{Program, free_port, open_log, read_log};
+use crate::root::Root;
 
 /// How many ports are tried if somebody else takes each before the server does.
 const PORT_ATTEMPTS: usize = 20;
@@ -60,7 +61,7 @@ impl Server {
     /// If it does not answer, with what it said.
     #[must_use = "a server dies with its value"]
     pub fn start_with(options: ServerOptions) -> Self {
-        let directory = TempDir::with_prefix("redis-").expect("the temporary directory is there");
+        let directory = TempDir::with_prefix_in("", root()).expect("the directory is there");
         let (process, admin) = (Mutex::new(None), Mutex::new(None));
         let mut server = Self { options, directory, port: 0, process, admin };
         for _ in 0..PORT_ATTEMPTS {
@@ -342,6 +343,12 @@ impl Server {
     fn admin(&self) -> MutexGuard<'_, Option<Connection>> {
         self.admin.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where all servers of this process are, deleted when it ends.
+fn root() -> &'static Path {
+    static ROOT: OnceLock<Root> = OnceLock::new();
+    ROOT.get_or_init(|| Root::new("redis-")).path()
 }
 
 impl Drop for Server {
