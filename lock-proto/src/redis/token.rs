@@ -1,10 +1,9 @@
 //! What marks a lock as ours.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use crate::Seed;
 use crate::file::Identity;
@@ -17,6 +16,11 @@ use crate::info::Holder;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(Arc<str>);
 
+/// How long a process id may be between its underscores.
+const LONGEST_PID: usize = 12;
+/// How many digits are random.
+const DIGITS: usize = 32;
+
 impl Token {
     /// A token that nobody else has.
     #[must_use]
@@ -24,10 +28,19 @@ impl Token {
         let mut digits = seed.jitter();
         let (high, low) = (digits.next_u64(), digits.next_u64());
         let (host, pid) = (&identity.host, identity.pid);
-        let token = match owner {
-            Some(owner) => format!("{owner}@{host}_{pid}_{high:016x}{low:016x}"),
-            None => format!("{host}_{pid}_{high:016x}{low:016x}"),
-        };
+        let owner_length = owner.map_or(0, |owner| owner.len() + 1);
+        let mut token = String::with_capacity(owner_length + host.len() + LONGEST_PID + DIGITS);
+        if let Some(owner) = owner {
+            token.push_str(owner);
+            token.push('@');
+        }
+        token.push_str(host);
+        // Formatting all of it takes a tenth of the time of a whole acquisition.
+        let _ = write!(token, "_{pid}_");
+        for number in [high, low] {
+            let digits = hexadecimal(number);
+            token.push_str(str::from_utf8(&digits).expect("digits are ASCII"));
+        }
         Self(token.into())
     }
 
@@ -44,11 +57,16 @@ impl Token {
     }
 }
 
+/// The sixteen digits of a number.
+fn hexadecimal(number: u64) -> [u8; 16] {
+    core::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xf])
+}
+
 fn parse(token: &str) -> Option<Holder> {
     let (rest, digits) = token.rsplit_once('_')?;
     // The further permits of one taker have a number behind their token.
     let digits = digits.split_once(':').map_or(digits, |(digits, _)| digits);
-    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if digits.len() != DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let (name, pid) = rest.rsplit_once('_')?;

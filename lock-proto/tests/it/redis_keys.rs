@@ -1,5 +1,5 @@
 use std::borrow::Borrow as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lock_proto::file::Identity;
 use lock_proto::redis::{Command, Keys, Message, Side, Token, Verb, slot};
@@ -169,6 +169,23 @@ fn a_token_says_who_holds_to_those_who_ask() {
             assert_eq!(holder.host.as_deref(), Some("web_1"));
             assert_eq!(holder.pid, Some(4711));
         }
+    }
+}
+
+#[test]
+fn every_digit_of_a_token_is_drawn() {
+    let identity = Identity::new("web", 1);
+    let mut seen = vec![BTreeSet::new(); 32];
+    for seed in 0..=u8::MAX {
+        let token = Token::new(&identity, None, &Seed::from_bytes([seed; 32]));
+        let digits = token.as_str().strip_prefix("web_1_").unwrap();
+        assert_eq!(digits.len(), 32, "{digits}");
+        for (seen, digit) in seen.iter_mut().zip(digits.chars()) {
+            seen.insert(digit);
+        }
+    }
+    for digits in seen {
+        assert_eq!(digits.into_iter().collect::<String>(), "0123456789abcdef");
     }
 }
 
