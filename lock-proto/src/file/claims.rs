@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::record::{Identity, Record};
+use super::record::{Identity, NextRecord};
 use super::step::Step;
 use super::{File, Reply};
 use crate::Demand;
@@ -71,7 +71,7 @@ pub(super) struct Claims {
     /// A file may still be open that no claim knows of.
     leaks: bool,
     unprobed: usize,
-    pending_record: Option<Record>,
+    pending_record: Option<NextRecord>,
     fence: Option<u64>,
 }
 
@@ -260,8 +260,7 @@ impl Claims {
         owner: Option<&str>,
         name: &str,
     ) {
-        self.pending_record =
-            Record::parse(bytes).map(|old| old.next(wall_micros, identity, owner, name));
+        self.pending_record = NextRecord::after(bytes, wall_micros, identity, owner, name);
         if self.pending_record.is_none() {
             // Somebody else's file: it is locked, and neither written to nor deleted.
             self.keep_files();
@@ -270,7 +269,7 @@ impl Claims {
     }
 
     pub(super) fn record_to_write(&self) -> Vec<u8> {
-        self.pending_record.as_ref().map(Record::to_bytes).unwrap_or_default()
+        self.pending_record.as_ref().map(|record| record.bytes.clone()).unwrap_or_default()
     }
 
     /// Records the answer to `step`; whether it says that a held file was replaced.

@@ -1,9 +1,9 @@
 //! What a lock file says: the fence counter, and who holds the lock.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 use core::str;
 
 /// The first line of every file that is ours to write to.
@@ -13,6 +13,8 @@ const END: &str = "end";
 /// Longer names are cut in the record; the file's own name tells them apart.
 const MAX_NAME_BYTES: usize = 512;
 const MAX_HOST_BYTES: usize = 255;
+/// Most records are no longer.
+const ORDINARY_BYTES: usize = 256;
 
 /// The start of a lock file: text, one `key value` a line.
 ///
@@ -54,7 +56,9 @@ impl Identity {
     /// The process `pid` on `host`.
     #[must_use]
     pub fn new(host: &str, pid: u32) -> Self {
-        Self { host: escape(cut(host, MAX_HOST_BYTES)).into(), pid }
+        let mut escaped = String::new();
+        push_escaped(&mut escaped, cut(host, MAX_HOST_BYTES));
+        Self { host: escaped.into(), pid }
     }
 }
 
@@ -68,67 +72,86 @@ impl Record {
     /// and says nothing yet.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut record = Self::default();
-        if bytes.is_empty() {
-            return Some(record);
-        }
-        let mut lines = bytes.split(|byte| *byte == b'\n');
-        if lines.next() != Some(MAGIC.as_bytes()) {
-            return None;
-        }
-        for line in lines {
-            let Ok(line) = str::from_utf8(line) else {
-                break;
-            };
-            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        let mut record = Self { fence: Self::fence_of(bytes)?, ..Self::default() };
+        for (key, value) in entries(bytes)? {
             match key {
-                "fence" => record.fence = value.parse().unwrap_or(0),
                 "host" => record.host = unescape(value),
                 "pid" => record.pid = value.parse().unwrap_or(0),
                 "since" => record.since = value.parse().unwrap_or(0),
                 "owner" => record.owner = Some(unescape(value)),
                 "name" => record.name = unescape(value),
-                END => break,
-                // Written by a newer version.
+                // Written by a newer version, or the fence, which was read before.
                 _ => {}
             }
         }
         Some(record)
     }
 
-    /// The record of the next holder: its fencing token is greater than the last one's, and than
-    /// that of any file which stood here before, unless the wall clock has gone back since.
-    pub(super) fn next(
-        &self,
+    /// The fencing token of the last exclusive holder, as [`Record::parse`] has it.
+    fn fence_of(bytes: &[u8]) -> Option<u64> {
+        let mut entries = entries(bytes)?;
+        let fence = entries.find_map(|(key, value)| (key == "fence").then(|| value.parse().ok()));
+        Some(fence.flatten().unwrap_or(0))
+    }
+}
+
+/// The new start of a file, for the next holder.
+#[derive(Clone, Debug)]
+pub(super) struct NextRecord {
+    pub(super) fence: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl NextRecord {
+    /// What follows `old`, the present start: its fencing token is greater than the last one's, and
+    /// than that of any file which stood here before, unless the wall clock has gone back since.
+    ///
+    /// `None` if the file is somebody else's.
+    pub(super) fn after(
+        old: &[u8],
         wall_micros: u64,
         identity: &Identity,
         owner: Option<&str>,
         name: &str,
-    ) -> Self {
-        Self {
-            fence: self.fence.saturating_add(1).max(wall_micros),
-            host: String::from(&*identity.host),
-            pid: identity.pid,
-            since: wall_micros,
-            owner: owner.map(String::from),
-            name: String::from(cut(name, MAX_NAME_BYTES)),
+    ) -> Option<Self> {
+        let fence = Record::fence_of(old)?.saturating_add(1).max(wall_micros);
+        let mut text = String::with_capacity(ORDINARY_BYTES);
+        text.push_str(MAGIC);
+        push_number(&mut text, "\nfence ", fence);
+        text.push_str("\nhost ");
+        text.push_str(&identity.host);
+        push_number(&mut text, "\npid ", identity.pid.into());
+        push_number(&mut text, "\nsince ", wall_micros);
+        if let Some(owner) = owner {
+            text.push_str("\nowner ");
+            push_escaped(&mut text, owner);
         }
+        text.push_str("\nname ");
+        push_escaped(&mut text, cut(name, MAX_NAME_BYTES));
+        text.push('\n');
+        text.push_str(END);
+        text.push('\n');
+        Some(Self { fence, bytes: text.into_bytes() })
     }
+}
 
-    /// The file's new start.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let owner = self.owner.as_deref().map(|owner| format!("owner {}\n", escape(owner)));
-        format!(
-            "{MAGIC}\nfence {}\nhost {}\npid {}\nsince {}\n{}name {}\n{END}\n",
-            self.fence,
-            self.host,
-            self.pid,
-            self.since,
-            owner.unwrap_or_default(),
-            escape(&self.name),
-        )
-        .into_bytes()
+/// The keys and values of a file that is ours.
+fn entries(bytes: &[u8]) -> Option<impl Iterator<Item = (&str, &str)>> {
+    let rest = if bytes.is_empty() { bytes } else { bytes.strip_prefix(MAGIC.as_bytes())? };
+    if !matches!(rest.first(), None | Some(b'\n')) {
+        return None;
     }
+    let lines = rest.split(|byte| *byte == b'\n').skip(1);
+    let entries = lines
+        .map_while(|line| str::from_utf8(line).ok())
+        .map(|line| line.split_once(' ').unwrap_or((line, "")));
+    Some(entries.take_while(|(key, _)| *key != END))
+}
+
+/// Formatting a whole record at once would take longer than writing it to the file.
+fn push_number(text: &mut String, key: &str, number: u64) {
+    text.push_str(key);
+    let _ = write!(text, "{number}");
 }
 
 fn cut(text: &str, bytes: usize) -> &str {
@@ -140,15 +163,18 @@ fn cut(text: &str, bytes: usize) -> &str {
 }
 
 /// Keeps a value on its line.
-fn escape(value: &str) -> String {
-    value
-        .chars()
-        .flat_map(|letter| {
-            let plain = !letter.is_control() && letter != '\\';
-            let escaped = (!plain).then(|| letter.escape_unicode());
-            escaped.into_iter().flatten().chain(plain.then_some(letter))
-        })
-        .collect()
+fn push_escaped(text: &mut String, value: &str) {
+    let is_plain = |letter: char| !letter.is_control() && letter != '\\';
+    if value.chars().all(is_plain) {
+        return text.push_str(value);
+    }
+    for letter in value.chars() {
+        if is_plain(letter) {
+            text.push(letter);
+        } else {
+            text.extend(letter.escape_unicode());
+        }
+    }
 }
 
 fn unescape(value: &str) -> String {

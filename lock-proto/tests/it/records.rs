@@ -69,8 +69,16 @@ fn an_empty_file_is_ours() {
 
 #[test]
 fn a_foreign_file_is_not_ours() {
-    let files: [&[u8]; 6] =
-        [b"#!/bin/sh\n", b"\n", b"\0\0\0", b"distributed-lock 2\n", b"4242\n", b"\xff\xfe"];
+    let files: [&[u8]; 8] = [
+        b"#!/bin/sh\n",
+        b"\n",
+        b"\0\0\0",
+        b"distributed-lock 2\n",
+        b"distributed-lock 12\n",
+        b"distributed-lock",
+        b"4242\n",
+        b"\xff\xfe",
+    ];
     for bytes in files {
         assert_eq!(Record::parse(bytes), None, "{bytes:?}");
     }
@@ -106,8 +114,16 @@ fn the_next_fence_is_greater_than_that_of_a_torn_or_wrong_record() {
     for bytes in files {
         assert_eq!(Record::parse(&written(bytes, 1000, "h", None, "n")).unwrap().fence, 1000);
     }
-    let ahead = b"distributed-lock 1\nfence 5000\nend\n";
-    assert_eq!(Record::parse(&written(ahead, 1000, "h", None, "n")).unwrap().fence, 5001);
+    let ahead: [&[u8]; 4] = [
+        b"distributed-lock 1\nfence 5000\nend\n",
+        b"distributed-lock 1\ncolour red\n\nfence 5000",
+        b"distributed-lock 1\nfence 5000\nfence 7000\nend\n",
+        b"distributed-lock 1\nfence 5000\nend\nfence 7000\n",
+    ];
+    for bytes in ahead {
+        assert_eq!(Record::parse(bytes).unwrap().fence, 5000);
+        assert_eq!(Record::parse(&written(bytes, 1000, "h", None, "n")).unwrap().fence, 5001);
+    }
 }
 
 /// What the next holder writes into a file that says `old`.
