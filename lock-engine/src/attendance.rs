@@ -6,6 +6,7 @@ use lock_proto::memory::Grant;
 use lock_proto::{Event, Instant, LockError, LossReason};
 
 use crate::Loss;
+use crate::few::Few;
 
 /// One lock's state as its events tell it, and whoever waits for the next.
 #[derive(Debug)]
@@ -38,12 +39,8 @@ pub(crate) enum Outcome {
     Failed(Box<LockError>),
 }
 
-/// Whoever is to be woken once no lock is held any more; seldom more than one.
-#[derive(Debug, Default)]
-pub(crate) struct Wakers {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-}
+/// Whoever is to be woken once no lock is held any more.
+pub(crate) type Wakers = Few<Waker>;
 
 impl<S> Attendance<S> {
     #[inline]
@@ -96,23 +93,23 @@ impl<S> Attendance<S> {
             // A kind of event that this version doesn't know tells the caller nothing.
             _ => {}
         }
-        wakers.add(self.waker.take());
+        wakers.extend(self.waker.take());
     }
 
     /// The lock is no longer ours.
     pub(crate) fn lose(&mut self, reason: LossReason, wakers: &mut Wakers) {
         if let Some(loss) = &self.loss {
-            wakers.others.extend(loss.happen(&reason));
+            wakers.extend(loss.happen(&reason));
         }
         self.lost.get_or_insert_with(|| Box::new(reason));
-        wakers.add(self.waker.take());
+        wakers.extend(self.waker.take());
     }
 
     /// The lease is about to run out, or is not any more.
     fn warn(&mut self, expiring: bool, wakers: &mut Wakers) {
         self.expiring = expiring;
         if let Some(loss) = &self.loss {
-            wakers.others.extend(loss.warn(expiring));
+            wakers.extend(loss.warn(expiring));
         }
     }
 
@@ -139,30 +136,6 @@ impl<S> Attendance<S> {
         match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             None => self.waker = Some(cx.waker().clone()),
-        }
-    }
-}
-
-impl Wakers {
-    pub(crate) fn add(&mut self, waker: Option<Waker>) {
-        if self.first.is_none() {
-            self.first = waker;
-        } else {
-            self.others.extend(waker);
-        }
-    }
-
-    /// Runs the callers' code, so no lock may be held.
-    #[inline]
-    pub(crate) fn wake(self) {
-        if self.first.is_some() || !self.others.is_empty() {
-            self.wake_all();
-        }
-    }
-
-    fn wake_all(self) {
-        for waker in self.first.into_iter().chain(self.others) {
-            waker.wake();
         }
     }
 }

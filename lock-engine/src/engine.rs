@@ -1,17 +1,18 @@
 //! The hub behind its mutex: the one loop that drives every lock.
 
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lock_proto::{
-    AcquireOptions, Demand, Fault, Hub, Instant, LockError, LockId, LockInfo, LossReason, Progress,
-    Request, RequestId, Succession,
-};
+use lock_proto::{AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LossReason};
+
+use self::state::{Post, State};
 
 use crate::attendance::{Attendance, Outcome, Wakers};
 use crate::background::{Background, Driven};
-use crate::link::Opened;
+use crate::few::Few;
 use crate::{Acquired, Address, Client, Clock, Loss, Pending, Status};
 
 pub(crate) use crate::link::{Answer, Link, Step};
@@ -25,18 +26,6 @@ pub(crate) struct Engine<L: Link> {
     /// For the background thread, which may not keep a provider alive.
     me: Weak<Self>,
 }
-
-struct State<L: Link> {
-    hub: Hub<L::Machine, Attendance<L::Site>>,
-    table: L::Table,
-    /// How many locks have something left to do.
-    open: usize,
-    closing: bool,
-    idle_wakers: Vec<Waker>,
-}
-
-/// What is left of a request, and for which site.
-type Outside<L> = (<L as Link>::Site, <L as Link>::Errand);
 
 impl<L: Link> Engine<L> {
     /// An engine on `clock`, over the link that `link` makes for it.
@@ -81,19 +70,21 @@ impl<L: Link> Engine<L> {
 
     /// Lets every lock hear what the link has to tell.
     pub(crate) fn deliver(&self) -> Result<(), Fault> {
-        self.drive(self.state(), None, self.clock.now(), |_| ()).1
+        self.drive(self.state(), None, self.clock.now(), unseen).1
     }
 
-    /// Tells one lock the outcome of a request.
+    /// Tells locks the outcomes of requests, one after another.
     #[cfg(any(feature = "postgres", feature = "redis"))]
-    pub(crate) fn answer(
-        &self,
-        lock: LockId,
-        id: RequestId,
-        reply: Result<crate::link::Reply<L>, Fault>,
-    ) {
+    pub(crate) fn answer(&self, outcomes: impl IntoIterator<Item = Settled<L>>) {
+        let mut state = self.state();
+        let mut now = self.clock.now();
+        let (mut wakers, mut post) = (Wakers::default(), Few::default());
+        for (lock, id, reply) in outcomes {
+            state.hub.handle_reply(lock, id, reply, now);
+            (state, now) = self.settle(state, Some(lock), now, &mut wakers, &mut post);
+        }
         // A deadline that can't be armed here is armed by the next call of a user, who is told.
-        let _ = self.input(lock, |state, now| state.hub.handle_reply(lock, id, reply, now), |_| ());
+        let _ = self.conclude(state, now, wakers, post, unseen);
     }
 
     /// Tells one lock what its backend says unasked.
@@ -103,7 +94,7 @@ impl<L: Link> Engine<L> {
         lock: LockId,
         message: <L::Machine as lock_proto::Machine>::Message,
     ) {
-        let _ = self.input(lock, |state, now| state.hub.message(lock, message, now), |_| ());
+        self.input(lock, |state, now| state.hub.message(lock, message, now));
     }
 
     /// How many locks stand behind another, for each cohort.
@@ -126,17 +117,12 @@ impl<L: Link> Engine<L> {
         if at_rest { state.hub.now() } else { self.clock.now() }
     }
 
-    /// Gives one lock an input, carries out what follows, and looks at what came of it.
-    fn input<T>(
-        &self,
-        lock: LockId,
-        record: impl FnOnce(&mut State<L>, Instant),
-        look: impl FnOnce(&mut State<L>) -> T,
-    ) -> (T, Result<(), Fault>) {
+    /// Gives one lock an input, and carries out what follows.
+    fn input(&self, lock: LockId, record: impl FnOnce(&mut State<L>, Instant)) {
         let mut state = self.state();
         let now = self.clock.now();
         record(&mut state, now);
-        self.drive(state, Some(lock), now, look)
+        let _ = self.drive(state, Some(lock), now, unseen);
     }
 
     /// Carries out every request of `lock`, and of the locks that hear of it; then looks.
@@ -145,31 +131,65 @@ impl<L: Link> Engine<L> {
         mut state: MutexGuard<'a, State<L>>,
         lock: Option<LockId>,
         mut now: Instant,
-        look: impl FnOnce(&mut State<L>) -> T,
-    ) -> (T, Result<(), Fault>) {
-        let mut wakers = Wakers::default();
+        look: impl FnMut(&mut State<L>) -> Poll<T>,
+    ) -> (Poll<T>, Result<(), Fault>) {
+        let (mut wakers, mut post) = (Wakers::default(), Few::default());
+        (state, now) = self.settle(state, lock, now, &mut wakers, &mut post);
+        self.conclude(state, now, wakers, post, look)
+    }
+
+    /// Looks, and sends what was posted after that, since its answer comes another time; if it came
+    /// early, and as long as there was nothing to be seen, looks again.
+    fn conclude<'a, T>(
+        &'a self,
+        mut state: MutexGuard<'a, State<L>>,
+        mut now: Instant,
+        mut wakers: Wakers,
+        mut post: Post<L>,
+        mut look: impl FnMut(&mut State<L>) -> Poll<T>,
+    ) -> (Poll<T>, Result<(), Fault>) {
+        let mut seen = Poll::Pending;
+        loop {
+            if state.open == 0 {
+                state.idle_wakers.drain(..).for_each(|waker| wakers.push(waker));
+            }
+            let deadline = state.poll_timeout(&self.link);
+            if seen.is_pending() {
+                seen = look(&mut state);
+            }
+            drop(state);
+            let posts = !post.is_empty();
+            let letters = std::mem::take(&mut post).into_iter();
+            letters.for_each(|(lock, letter)| self.link.send(lock, letter, now));
+            if !posts || !self.link.has_news() {
+                wakers.into_iter().for_each(Waker::wake);
+                return (seen, self.arm(deadline));
+            }
+            // Sending may take system calls: a lease that ran out meanwhile may not pass for one
+            // that stands.
+            now = self.clock.now();
+            (state, now) = self.settle(self.state(), None, now, &mut wakers, &mut post);
+        }
+    }
+
+    /// Carries out every request of `lock`, and of the locks that hear of it, but for what is to be
+    /// sent; until when that took.
+    fn settle<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<L>>,
+        mut current: Option<LockId>,
+        mut now: Instant,
+        wakers: &mut Wakers,
+        post: &mut Post<L>,
+    ) -> (MutexGuard<'a, State<L>>, Instant) {
         let mut moved_up = Vec::new();
-        let mut current = lock;
         loop {
             while let Some(succession) = state.hub.poll_succession() {
                 state.redirect(succession, &self.link);
                 moved_up.push(succession.lock);
             }
             if let Some(lock) = current {
-                if let Some((id, (site, errand))) = state.attend(lock, &self.link, now, &mut wakers)
-                {
-                    drop(state);
-                    let reply = self.link.carry_out(lock, &site, errand, now);
-                    // What is computed takes no time; a system call may, and what it was told early
-                    // is heard next, so a lease that ran out meanwhile may not pass for one that
-                    // stands.
-                    now = self.clock.now();
-                    state = self.state();
-                    if let Some(reply) = reply {
-                        state.hub.handle_reply(lock, id, reply, now);
-                    }
-                    continue;
-                }
+                (state, now) = self.carry_out(state, lock, now, wakers, post);
                 if state.hub.has_successions() {
                     continue;
                 }
@@ -183,14 +203,34 @@ impl<L: Link> Engine<L> {
             state.apply(other, answer, now);
             current = Some(other);
         }
-        if state.open == 0 {
-            state.idle_wakers.drain(..).for_each(|waker| wakers.add(Some(waker)));
+        (state, now)
+    }
+
+    /// Carries out the requests of one lock, until it has none or another takes its place.
+    #[inline]
+    fn carry_out<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<L>>,
+        lock: LockId,
+        mut now: Instant,
+        wakers: &mut Wakers,
+        post: &mut Post<L>,
+    ) -> (MutexGuard<'a, State<L>>, Instant) {
+        let mut site = None;
+        while let Some((id, errand)) = state.attend(lock, &self.link, now, wakers, post) {
+            let known = site.take().or_else(|| state.site_of(lock));
+            let site = site.insert(known.expect("who has requests has a site"));
+            drop(state);
+            let reply = self.link.carry_out(lock, site, errand, now);
+            // What is computed takes no time; a system call may, and what it was told early is heard
+            // next.
+            now = self.clock.now();
+            state = self.state();
+            if let Some(reply) = reply {
+                state.hub.handle_reply(lock, id, reply, now);
+            }
         }
-        let deadline = state.poll_timeout(&self.link);
-        let seen = look(&mut state);
-        drop(state);
-        wakers.wake();
-        (seen, self.arm(deadline))
+        (state, now)
     }
 
     /// Sees to it that somebody drives when `deadline` comes.
@@ -206,172 +246,13 @@ impl<L: Link> Engine<L> {
     }
 }
 
-impl<L: Link> State<L> {
-    fn new() -> Self {
-        Self {
-            hub: Hub::new(),
-            table: L::Table::default(),
-            open: 0,
-            closing: false,
-            idle_wakers: Vec::new(),
-        }
-    }
+/// The outcome of a request, and whose it was.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) type Settled<L> = (LockId, lock_proto::RequestId, Result<crate::link::Reply<L>, Fault>);
 
-    /// When time next matters to a lock, or to the link.
-    fn poll_timeout(&self, link: &L) -> Option<Instant> {
-        match (self.hub.poll_timeout(), link.poll_timeout(&self.table)) {
-            (Some(locks), Some(link)) => Some(locks.min(link)),
-            (locks, link) => locks.or(link),
-        }
-    }
-
-    /// Carries out what one lock asks for as far as that is computed, and notes what it tells. What
-    /// is left to be done outside of the engine's mutex, and for which site.
-    fn attend(
-        &mut self,
-        lock: LockId,
-        link: &L,
-        now: Instant,
-        wakers: &mut Wakers,
-    ) -> Option<(RequestId, Outside<L>)> {
-        let Self { hub, table, open, .. } = self;
-        let carry_out = |attendance: &mut Attendance<L::Site>, request: Request<_>, now| {
-            if now > request.not_after {
-                return Progress::Answered(Err(Fault::not_sent("it was too late to ask")));
-            }
-            match link.compute(table, lock, &attendance.site, request, now) {
-                Step::Answered(reply) => Progress::Answered(reply),
-                Step::Later => Progress::Later,
-                Step::Outside(errand) => Progress::Outside((attendance.site.clone(), errand)),
-            }
-        };
-        let note = |attendance: &mut Attendance<L::Site>, event| {
-            let was_open = !attendance.closed;
-            attendance.note(event, wakers);
-            *open -= usize::from(was_open && attendance.closed);
-        };
-        hub.attend(lock, now, carry_out, note)
-    }
-
-    fn note_events(&mut self, lock: LockId, wakers: &mut Wakers) {
-        while let Some(event) = self.hub.poll_event(lock) {
-            if let Some(attendance) = self.hub.attachment(lock) {
-                let was_open = !attendance.closed;
-                attendance.note(event, wakers);
-                self.open -= usize::from(was_open && attendance.closed);
-            }
-        }
-    }
-
-    /// Lets a lock that inherits hear what was for the lock before it.
-    fn redirect(&mut self, succession: Succession, link: &L) {
-        let Succession { before, lock, inherits, .. } = succession;
-        if inherits
-            && let Some(site) = self.hub.attachment(lock).map(|heir| heir.site.clone())
-            && let Some(left) = self.hub.attachment(before)
-        {
-            let inherited = std::mem::replace(&mut left.site, site);
-            link.redirect(&inherited, before, lock);
-            if let Some(heir) = self.hub.attachment(lock) {
-                heir.site = inherited;
-            }
-        }
-    }
-
-    fn apply(&mut self, lock: LockId, answer: Answer<L>, now: Instant) {
-        match answer {
-            Answer::Reply(id, reply) => self.hub.handle_reply(lock, id, reply, now),
-            Answer::Loss(reason) => self.hub.disconnect(lock, reason, now),
-        }
-    }
-
-    fn forget_if_over(&mut self, lock: LockId, link: &L) {
-        let Some(attendance) = self.hub.attachment(lock) else { return };
-        if attendance.closed && attendance.abandoned {
-            link.forget(&attendance.site, lock);
-            self.hub.forget(lock);
-        }
-    }
-
-    /// Whether nobody will hear of anything, as far as we know: no time that comes matters, and no
-    /// time that has passed.
-    #[inline]
-    fn is_at_rest(&self, link: &L) -> bool {
-        self.hub.is_timeless()
-            && !self.hub.has_successions()
-            && self.idle_wakers.is_empty()
-            && link.is_at_rest(&self.table)
-    }
-
-    /// Starts a lock; its fencing token if it is ours already.
-    #[inline]
-    fn start(&mut self, opened: L::Opened, now: Instant) -> (LockId, Option<u64>) {
-        let Self { hub, table, open, .. } = self;
-        *open += 1;
-        let now = now.max(hub.now());
-        let Some(grant) = opened.take(table, hub.next_id(), now) else {
-            return (self.start_asking(opened, now), None);
-        };
-        let (machine, site) = opened.held(grant, now);
-        (hub.start(machine, Attendance::held(site, grant), now), Some(grant.fence))
-    }
-
-    fn start_asking(&mut self, opened: L::Opened, now: Instant) -> LockId {
-        let (machine, site) = opened.asking(now);
-        self.hub.start(machine, Attendance::new(site), now)
-    }
-
-    /// Lets a lock that was not lost go, if nothing has to be asked for that.
-    #[inline]
-    fn give_back_at_once(&mut self, lock: LockId, link: &L, now: Instant) -> bool {
-        let Self { hub, table, open, .. } = self;
-        let given = hub.forget_if(lock, now, |machine, attendance, now| {
-            let site = &attendance.site;
-            let over =
-                attendance.is_held() && link.give_back_at_once(table, lock, site, machine, now);
-            if over {
-                link.forget(&attendance.site, lock);
-            }
-            over
-        });
-        *open -= usize::from(given);
-        given
-    }
-
-    fn poll_acquired(&mut self, lock: LockId, cx: &Context<'_>) -> Acquired {
-        let Some(attendance) = self.hub.attachment(lock) else {
-            return Poll::Ready(Err(LockError::Cancelled));
-        };
-        match &attendance.outcome {
-            Outcome::Acquired(fence) => Poll::Ready(Ok(*fence)),
-            Outcome::Failed(error) => Poll::Ready(Err(LockError::clone(error))),
-            Outcome::Open => {
-                attendance.wait(cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Who was told that the lock is released asks no more about it.
-    fn poll_released(
-        &mut self,
-        lock: LockId,
-        link: &L,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), LockError>> {
-        let Some(attendance) = self.hub.attachment(lock) else { return Poll::Ready(Ok(())) };
-        if !attendance.released {
-            attendance.wait(cx);
-            return Poll::Pending;
-        }
-        attendance.abandoned = true;
-        let lost = attendance.lost.clone();
-        if attendance.closed {
-            link.forget(&attendance.site, lock);
-            self.hub.forget(lock);
-        }
-        Poll::Ready(lost.map_or(Ok(()), |reason| Err(LockError::LockLost(*reason))))
-    }
+/// Nobody waits for what is to be seen.
+fn unseen<S>(_: &mut S) -> Poll<()> {
+    Poll::Ready(())
 }
 
 impl<L: Link> Driven for Engine<L> {
@@ -383,7 +264,7 @@ impl<L: Link> Driven for Engine<L> {
         loop {
             let mut state = self.state();
             let Some(lock) = state.hub.poll_due(now) else { break };
-            let _ = self.drive(state, Some(lock), now, |_| ());
+            let _ = self.drive(state, Some(lock), now, unseen);
         }
     }
 
@@ -392,7 +273,7 @@ impl<L: Link> Driven for Engine<L> {
     }
 
     fn nudge(&self, lock: LockId) {
-        let _ = self.input(lock, |state, now| state.hub.nudge(lock, now), |_| ());
+        self.input(lock, |state, now| state.hub.nudge(lock, now));
     }
 }
 
@@ -460,7 +341,7 @@ impl<L: Link> Client for Engine<L> {
         let now = self.now_unless(at_rest, &state);
         if state.give_back_at_once(lock, &self.link, now) {
             if !at_rest {
-                let _ = self.drive(state, None, now, |_| ());
+                let _ = self.drive(state, None, now, unseen);
             }
             return;
         }
@@ -468,7 +349,7 @@ impl<L: Link> Client for Engine<L> {
             attendance.abandoned = true;
         }
         state.hub.release(lock, now);
-        let _ = self.drive(state, Some(lock), now, |_| ());
+        let _ = self.drive(state, Some(lock), now, unseen);
     }
 
     fn extend(&self, lock: LockId, ttl: Duration) {
@@ -478,7 +359,7 @@ impl<L: Link> Client for Engine<L> {
             }
             state.hub.extend(lock, ttl, now);
         };
-        let _ = self.input(lock, prolong, |_| ());
+        self.input(lock, prolong);
     }
 
     fn poll_extended(&self, lock: LockId, cx: &Context<'_>) -> Poll<Result<(), LockError>> {
@@ -544,9 +425,9 @@ impl<L: Link> Client for Engine<L> {
             }
         }
         drop(state);
-        wakers.wake();
+        wakers.into_iter().for_each(Waker::wake);
         for lock in locks {
-            let _ = self.input(lock, |state, now| state.hub.release(lock, now), |_| ());
+            self.input(lock, |state, now| state.hub.release(lock, now));
         }
     }
 

@@ -19,6 +19,7 @@ mod clock;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod crowds;
 mod engine;
+mod few;
 mod link;
 mod loss;
 mod memory;

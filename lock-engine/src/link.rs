@@ -21,6 +21,8 @@ pub(crate) trait Link: Sized + Send + Sync + 'static {
     type Table: Default + Send;
     /// What carrying out a request takes outside of that mutex.
     type Errand;
+    /// What carrying out a request takes where its answer never comes at once.
+    type Letter;
 
     /// Where the lock `name` is.
     fn locate(&self, name: &str) -> Address;
@@ -67,6 +69,16 @@ pub(crate) trait Link: Sized + Send + Sync + 'static {
         errand: Self::Errand,
         now: Instant,
     ) -> Option<Result<Reply<Self>, Fault>>;
+
+    /// Sends what a request takes, outside of the engine's mutex; the answer comes from
+    /// [`Link::poll_answer`] if [`Link::has_news`], or from elsewhere.
+    fn send(&self, lock: LockId, letter: Self::Letter, now: Instant);
+
+    /// Whether there is an answer to what was sent already.
+    #[inline]
+    fn has_news(&self) -> bool {
+        false
+    }
 
     /// Takes the next thing that a lock is to hear of. Called with the engine's mutex held, so that
     /// each lock hears in order.
@@ -141,9 +153,11 @@ pub(crate) enum Step<L: Link> {
     Answered(Result<Reply<L>, Fault>),
     /// The answer comes from [`Link::poll_answer`].
     Later,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis is written to"))]
+    Send(L::Letter),
     #[cfg_attr(
-        not(any(feature = "file", feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "memory needs no system calls")
+        not(any(feature = "file", feature = "postgres")),
+        expect(dead_code, reason = "memory needs no system calls, and Redis is written to")
     )]
     Outside(L::Errand),
 }

@@ -80,6 +80,7 @@ impl Link for MemoryLink {
     type Site = LockName;
     type Table = LockTable;
     type Errand = Infallible;
+    type Letter = Infallible;
 
     fn locate(&self, name: &str) -> Address {
         Address::named(name)
@@ -130,6 +131,10 @@ impl Link for MemoryLink {
         _: Instant,
     ) -> Option<Result<Reply, Fault>> {
         match errand {}
+    }
+
+    fn send(&self, _: LockId, letter: Infallible, _: Instant) {
+        match letter {}
     }
 
     fn poll_answer(&self, table: &mut LockTable, now: Instant) -> Option<(LockId, Answer<Self>)> {

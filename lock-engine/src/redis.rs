@@ -35,7 +35,7 @@ pub use fault::fault_of;
 pub use inbox::Inbox;
 pub use session::Session;
 pub use setup::{RedisPlan, RedisSetup, Topology, not_connected, same_twice};
-pub use transport::{Parcel, Ticket, Transport};
+pub use transport::{Answers, Parcel, Ticket, Transport};
 pub use wire::load_scripts;
 
 /// The locks of one provider; every clone is the same.

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use lock_engine::Clock;
-use lock_engine::redis::{Inbox, Parcel, Session, fault_of};
+use lock_engine::redis::{Answers, Inbox, Parcel, Session, fault_of};
 use lock_proto::{Fault, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -233,10 +233,11 @@ impl Line {
         match (purpose, replies) {
             (Purpose::Parcels(parcels), Ok(mut replies)) => {
                 let mut rest = replies.as_mut_slice();
+                let mut answers = Answers::default();
                 for (parcel, count) in parcels {
                     let (own, others) = rest.split_at_mut(count.min(rest.len()));
                     rest = others;
-                    if let Some(parcel) = parcel.replied_by(&self.session, own) {
+                    if let Some(parcel) = parcel.replied_by(&self.session, own, &mut answers) {
                         server.send(parcel);
                     }
                 }

@@ -1,5 +1,6 @@
 //! Carries the commands of file locks to the file system and to this process's own queue.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -41,6 +42,7 @@ impl Link for FileLink {
     /// Where the tasks of this process queue for each file.
     type Table = LockTable;
     type Errand = Command;
+    type Letter = Infallible;
 
     fn locate(&self, name: &str) -> Address {
         Address { file: Some(self.place(name)), ..Address::named(name) }
@@ -109,6 +111,10 @@ impl Link for FileLink {
             Command::Remove(file) => site.with(file, |at| at.remove()),
             Command::Close(file) => site.close(file),
         })
+    }
+
+    fn send(&self, _: LockId, letter: Infallible, _: Instant) {
+        match letter {}
     }
 
     fn poll_answer(&self, queue: &mut LockTable, _: Instant) -> Option<(LockId, Answer<Self>)> {

@@ -1,6 +1,7 @@
 //! Carries the commands of locks to sessions, and what comes back to the locks.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -323,6 +324,7 @@ impl Link for PostgresLink {
     type Site = SeatId;
     type Table = ();
     type Errand = Request<Command>;
+    type Letter = Infallible;
 
     fn locate(&self, name: &str) -> Address {
         Address::named(name)
@@ -380,6 +382,10 @@ impl Link for PostgresLink {
                 self.follow_up(*site, request, lock).err().map(Err)
             }
         }
+    }
+
+    fn send(&self, _: LockId, letter: Infallible, _: Instant) {
+        match letter {}
     }
 
     fn poll_answer(&self, (): &mut (), _: Instant) -> Option<(LockId, Answer<Self>)> {

@@ -231,7 +231,7 @@ impl Ticket {
                 engine.link().abandon(self.origin.session);
             }
             engine.link().note(self.origin, &reply, engine.clock().now());
-            engine.answer(self.origin.lock, self.origin.request, reply);
+            engine.answer([(self.origin.lock, self.origin.request, reply)]);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,10 +18,11 @@ use lock_proto::{
 
 use super::courier::Courier;
 use super::listeners::Listeners;
-use super::transport::{Office, Origin, Ticket};
+use super::transport::{Answered, Office, Origin, Ticket};
 use super::{Inbox, info};
 use crate::crowds::{Crowds, Queue};
 use crate::engine::{Answer, Engine, Link, Step};
+use crate::few::Few;
 use crate::seeds::Seeds;
 use crate::{Address, Pending};
 
@@ -111,7 +113,8 @@ impl Link for RedisLink {
     type Opened = (RedisLock, ());
     type Site = ();
     type Table = ();
-    type Errand = Request<Command>;
+    type Errand = Infallible;
+    type Letter = Request<Command>;
 
     fn locate(&self, name: &str) -> Address {
         let keys = LockName::new(name).and_then(|name| Keys::new(&self.prefix, &name));
@@ -152,25 +155,30 @@ impl Link for RedisLink {
     fn compute(
         &self,
         (): &mut (),
-        _: LockId,
+        lock: LockId,
         (): &(),
         request: Request<Command>,
         _: Instant,
     ) -> Step<Self> {
-        Step::Outside(request)
+        // Before another lock may take over what it hears.
+        if request.command.listens() {
+            self.listeners.listen(lock, &request.command.token);
+        }
+        Step::Send(request)
     }
 
     fn carry_out(
         &self,
-        lock: LockId,
+        _: LockId,
         (): &(),
-        request: Request<Command>,
-        now: Instant,
+        errand: Infallible,
+        _: Instant,
     ) -> Option<Result<Reply, Fault>> {
+        match errand {}
+    }
+
+    fn send(&self, lock: LockId, request: Request<Command>, now: Instant) {
         let command = request.command;
-        if command.listens() {
-            self.listeners.listen(lock, &command.token);
-        }
         let office: Weak<Engine<Self>> = self.engine.clone();
         let queue = command.listens().then(|| Queue::of(command.keys.hash()));
         let origin =
@@ -179,11 +187,14 @@ impl Link for RedisLink {
         let outer = HANDING_OVER.replace(self.address());
         self.courier.carry_out(command, request.not_after, ticket);
         HANDING_OVER.set(outer);
-        None
+    }
+
+    fn has_news(&self) -> bool {
+        self.has_early.load(Ordering::Acquire)
     }
 
     fn poll_answer(&self, (): &mut (), _: Instant) -> Option<(LockId, Answer<Self>)> {
-        if !self.has_early.load(Ordering::Acquire) {
+        if !self.has_news() {
             return None;
         }
         let mut early = locked(&self.early);
@@ -236,16 +247,18 @@ impl Link for RedisLink {
 }
 
 impl Office for Engine<RedisLink> {
-    fn answered(&self, origin: Origin, reply: Result<Reply, Fault>) {
+    fn answered(&self, answers: Few<Answered>) {
         let link = self.link();
-        link.measure(origin, &reply, self.clock().now());
+        let now = self.clock().now();
+        answers.iter().for_each(|(origin, reply)| link.measure(*origin, reply, now));
+        let answers =
+            answers.into_iter().map(|(origin, reply)| (origin.lock, origin.request, reply));
         if HANDING_OVER.get() == link.address() {
-            let mut early = locked(&link.early);
-            early.push_back((origin.lock, origin.request, reply));
+            locked(&link.early).extend(answers);
             link.has_early.store(true, Ordering::Release);
-            return;
+        } else {
+            self.answer(answers);
         }
-        self.answer(origin.lock, origin.request, reply);
     }
 
     fn heard(&self, message: &str) {

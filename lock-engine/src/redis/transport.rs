@@ -9,6 +9,7 @@ use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value
 
 use super::{Session, fault_of, wire};
 use crate::crowds::Queue;
+use crate::few::Few;
 
 /// Connections to the servers of one provider.
 ///
@@ -172,7 +173,7 @@ impl Parcel {
     #[must_use = "what comes back is to be sent again"]
     pub fn replied(self, session: &Session, replies: RedisResult<Vec<Value>>) -> Option<Self> {
         match replies {
-            Ok(mut replies) => self.replied_by(session, &mut replies),
+            Ok(mut replies) => self.replied_by(session, &mut replies, &mut Answers::default()),
             Err(error) => {
                 self.fail(fault_of(error));
                 None
@@ -180,16 +181,22 @@ impl Parcel {
         }
     }
 
-    /// Takes its replies, as [`Parcel::replied`] does, out of their places.
+    /// Takes its replies, as [`Parcel::replied`] does, out of their places; its lock hears of them
+    /// together with the others of `answers`.
     #[must_use = "what comes back is to be sent again"]
-    pub fn replied_by(mut self, session: &Session, replies: &mut [Value]) -> Option<Self> {
+    pub fn replied_by(
+        mut self,
+        session: &Session,
+        replies: &mut [Value],
+        answers: &mut Answers,
+    ) -> Option<Self> {
         if !self.spelled_out && wire::lacks_script(replies) {
             self.spelled_out = true;
             return Some(self);
         }
         match self.content.take() {
             Some(Content::Command(command, ticket)) => {
-                ticket.answer(wire::reply(&command, session, replies));
+                answers.add(ticket, wire::reply(&command, session, replies));
             }
             Some(Content::Question(_, answer)) => answer(wire::only(replies)),
             None => {}
@@ -271,10 +278,50 @@ pub(crate) struct Origin {
     pub(crate) queue: Option<Queue>,
 }
 
+/// An answer, and to what.
+pub(crate) type Answered = (Origin, Result<Reply, Fault>);
+
+/// Answers that came together; their locks hear of them at once when it is dropped.
+#[derive(Default)]
+pub struct Answers {
+    office: Option<Weak<dyn Office>>,
+    answers: Few<Answered>,
+}
+
+impl Answers {
+    fn add(&mut self, mut ticket: Ticket, reply: Result<Reply, Fault>) {
+        let Some(origin) = ticket.origin.take() else { return };
+        if !self.office.as_ref().is_some_and(|office| office.ptr_eq(&ticket.office)) {
+            self.deliver();
+            self.office = Some(Weak::clone(&ticket.office));
+        }
+        self.answers.push((origin, reply));
+    }
+
+    fn deliver(&mut self) {
+        let answers = std::mem::take(&mut self.answers);
+        if let Some(office) = self.office.take().and_then(|office| office.upgrade()) {
+            office.answered(answers);
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.deliver();
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").finish_non_exhaustive()
+    }
+}
+
 /// Where answers and messages go: an engine, whatever its transport.
 pub(crate) trait Office: Send + Sync {
-    /// One request was answered.
-    fn answered(&self, origin: Origin, reply: Result<Reply, Fault>);
+    /// Requests were answered.
+    fn answered(&self, answers: Few<Answered>);
     /// A message came to the inbox.
     fn heard(&self, message: &str);
     /// Messages may have been lost.
@@ -295,7 +342,7 @@ impl Ticket {
         if let Some(origin) = self.origin.take()
             && let Some(office) = self.office.upgrade()
         {
-            office.answered(origin, reply);
+            office.answered(Few::from((origin, reply)));
         }
     }
 }
