@@ -216,12 +216,11 @@ impl<L: Link> Engine<L> {
         wakers: &mut Wakers,
         post: &mut Post<L>,
     ) -> (MutexGuard<'a, State<L>>, Instant) {
-        let mut site = None;
         while let Some((id, errand)) = state.attend(lock, &self.link, now, wakers, post) {
-            let known = site.take().or_else(|| state.site_of(lock));
-            let site = site.insert(known.expect("who has requests has a site"));
+            // Read each time: while the mutex is let go, another lock may inherit the site.
+            let site = state.site_of(lock).expect("who has requests has a site");
             drop(state);
-            let reply = self.link.carry_out(lock, site, errand, now);
+            let reply = self.link.carry_out(lock, &site, errand, now);
             // What is computed takes no time; a system call may, and what it was told early is heard
             // next.
             now = self.clock.now();
