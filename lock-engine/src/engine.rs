@@ -159,10 +159,10 @@ impl<L: Link> Engine<L> {
             }
             drop(state);
             let posts = !post.is_empty();
-            let letters = std::mem::take(&mut post).into_iter();
+            let letters = std::mem::take(&mut post);
             letters.for_each(|(lock, letter)| self.link.send(lock, letter, now));
             if !posts || !self.link.has_news() {
-                wakers.into_iter().for_each(Waker::wake);
+                wakers.for_each(Waker::wake);
                 return (seen, self.arm(deadline));
             }
             // Sending may take system calls: a lease that ran out meanwhile may not pass for one
@@ -221,10 +221,10 @@ impl<L: Link> Engine<L> {
             let site = state.site_of(lock).expect("who has requests has a site");
             drop(state);
             let reply = self.link.carry_out(lock, &site, errand, now);
-            // What is computed takes no time; a system call may, and what it was told early is heard
-            // next.
-            now = self.clock.now();
             state = self.state();
+            // What is computed takes no time; a system call may, and what it was told early is heard
+            // next. Where no deadline is set it can't be told too early for anything.
+            now = self.now_unless(state.hub.is_timeless(), &state);
             if let Some(reply) = reply {
                 state.hub.handle_reply(lock, id, reply, now);
             }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::time::Span;
+use crate::time::{Span, earlier};
 use crate::{Deadline, Instant, LossReason, Timer};
 
 /// A renewal that failed is asked for again this much sooner than the next was due.
@@ -143,15 +143,11 @@ impl Hold {
         if !self.ends() {
             return None;
         }
-        [
-            self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit)),
-            self.valid_until.map(|at| Deadline::new(at, Timer::Expiry)),
-            self.renew_at.map(|at| Deadline::new(at, Timer::Renewal)),
-            self.warn_at.map(|at| Deadline::new(at, Timer::Warning)),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let limit = self.hold_until.map(|at| Deadline::new(at, Timer::HoldLimit));
+        let expiry = self.valid_until.map(|at| Deadline::new(at, Timer::Expiry));
+        let renewal = self.renew_at.map(|at| Deadline::new(at, Timer::Renewal));
+        let warning = self.warn_at.map(|at| Deadline::new(at, Timer::Warning));
+        earlier(earlier(limit, expiry), earlier(renewal, warning))
     }
 
     /// A cadence from `now`, but never later than a cadence into the last lease of full length: a

@@ -75,6 +75,20 @@ impl Deadline {
     pub(crate) const fn new(at: Instant, timer: Timer) -> Self {
         Self { at, timer }
     }
+
+    /// The end of a wait, if it has one.
+    pub(crate) fn budget(ends: Instant) -> Option<Self> {
+        (ends < Instant::FAR_FUTURE).then(|| Self::new(ends, Timer::Budget))
+    }
+}
+
+/// The earlier of two moments that may not come.
+#[inline]
+pub(crate) fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// What a deadline is for.

@@ -386,12 +386,21 @@ pub(super) enum Overdue {
 impl Connection {
     fn request(&self, pipeline: Pipeline, node: Option<(String, u16)>) -> Request {
         match self.clone() {
+            Self::Single(connection) if pipeline.len() == 1 => alone(connection, pipeline),
             Self::Single(mut connection) => Box::pin(async move {
                 connection.send_packed_commands(&pipeline, 0, pipeline.len()).await
             }),
             Self::Cluster(connection) => cluster::request(connection, pipeline, node),
         }
     }
+}
+
+/// Asks with one command, whose reply needs nothing to be gathered in.
+fn alone(mut connection: MultiplexedConnection, pipeline: Pipeline) -> Request {
+    Box::pin(async move {
+        let command = pipeline.cmd_iter().next().expect("there is one");
+        Ok(vec![connection.send_packed_command(command).await?])
+    })
 }
 
 /// Subscribes a connection to the inbox.

@@ -15,19 +15,20 @@ use rustix::io::Errno;
 use super::identity::{self, Inode};
 use super::link::FileLink;
 use crate::engine::Engine;
+use crate::few::Few;
 
 /// How often a file may vanish between two ways of opening it before that is an error.
 const MAX_OPENINGS: u32 = 64;
 
 /// Bytes of a record whose name and owner are not unusually long.
-const ORDINARY_RECORD: usize = 512;
+const ORDINARY_RECORD: usize = 256;
 
 pub(super) struct Site {
     /// The lock file; the others stand beside it.
     path: Arc<Path>,
     queue: LockName,
     demand: Demand,
-    opened: Mutex<Vec<Opened>>,
+    opened: Mutex<Few<Opened>>,
 }
 
 pub(super) struct Opened {
@@ -42,7 +43,7 @@ pub(super) struct Opened {
 
 impl Site {
     pub(super) fn new(path: Arc<Path>, queue: LockName, demand: Demand) -> Self {
-        Self { path, queue, demand, opened: Mutex::new(Vec::new()) }
+        Self { path, queue, demand, opened: Mutex::default() }
     }
 
     pub(super) fn demand(&self) -> Demand {
@@ -116,18 +117,14 @@ impl Site {
         file: File,
         ask: impl FnOnce(&mut Opened) -> Result<Reply, Fault>,
     ) -> Result<Reply, Fault> {
-        match self.opened().iter_mut().find(|opened| opened.file == file) {
+        match self.opened().find_mut(|opened| opened.file == file) {
             Some(opened) => ask(opened),
             None => Err(Fault::not_sent("the lock file is not open")),
         }
     }
 
     pub(super) fn close(&self, file: File) -> Result<Reply, Fault> {
-        let closed = {
-            let mut opened = self.opened();
-            let position = opened.iter().position(|opened| opened.file == file);
-            position.map(|position| opened.swap_remove(position))
-        };
+        let closed = self.opened().remove(|opened| opened.file == file);
         if let Some(opened) = closed {
             // Whoever was just forked, by any thread, has the file open as well until it executes
             // its program, so closing alone would leave it locked meanwhile.
@@ -136,7 +133,7 @@ impl Site {
         Ok(Reply::Done)
     }
 
-    fn opened(&self) -> MutexGuard<'_, Vec<Opened>> {
+    fn opened(&self) -> MutexGuard<'_, Few<Opened>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

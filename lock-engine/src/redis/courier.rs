@@ -54,7 +54,7 @@ impl Courier {
         let (promise, pending) = Pending::promised();
         let not_after = Clock::System.now() + ASK_WITHIN;
         let answer = Box::new(|answer| promise.keep(answer));
-        self.transport.send(Parcel::question(server, question, not_after, &self.inbox, answer));
+        self.transport.send(Parcel::question(server, question, not_after, answer));
         pending
     }
 }

@@ -24,7 +24,7 @@ use crate::crowds::{Crowds, Queue};
 use crate::engine::{Answer, Engine, Link, Step};
 use crate::few::Few;
 use crate::seeds::Seeds;
-use crate::{Address, Pending};
+use crate::{Address, Clock, Pending};
 
 thread_local! {
     /// The link that is handing a parcel over on this thread, by its address.
@@ -37,6 +37,7 @@ pub(super) struct RedisLink {
     prefix: Arc<str>,
     seeds: Seeds,
     listeners: Listeners,
+    /// Server by server, if several vote: only then is one waited for no longer than it needs.
     round_trips: Vec<Mutex<RoundTrip>>,
     crowds: Crowds,
     /// What was answered before its parcel was even handed over: the loop that hands it over takes
@@ -57,14 +58,15 @@ impl RedisLink {
         seeds: Seeds,
         engine: Weak<Engine<Self>>,
     ) -> Self {
-        let round_trips = (0..courier.servers()).map(|_| Mutex::default()).collect();
+        let voting = courier.servers() > 1;
+        let round_trips = (0..courier.servers()).filter(|_| voting).map(|_| Mutex::default());
         Self {
             courier: Arc::new(courier),
             settings,
             prefix,
             seeds,
             listeners: Listeners::default(),
-            round_trips,
+            round_trips: round_trips.collect(),
             crowds: Crowds::new(),
             early: Mutex::default(),
             has_early: AtomicBool::new(false),
@@ -89,14 +91,14 @@ impl RedisLink {
         }
     }
 
-    fn measure(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
+    fn measure(&self, origin: Origin, reply: &Result<Reply, Fault>, clock: &Clock) {
         if let (Some(queue), Ok([0, ..])) = (origin.queue, reply) {
-            self.crowds.note(queue, now);
+            self.crowds.note(queue, clock.now());
         }
         let Some(round_trip) = self.round_trips.get(origin.server) else { return };
         match reply.as_ref().map_err(Fault::kind) {
             Ok(_) | Err(FaultKind::Refused) => {
-                locked(round_trip).answered(now.since(origin.since));
+                locked(round_trip).answered(clock.now().since(origin.since));
             }
             Err(FaultKind::Unknown) => locked(round_trip).silent(),
             Err(_) => {}
@@ -130,7 +132,7 @@ impl Link for RedisLink {
     ) -> Result<(RedisLock, ()), LockError> {
         let (keys, seed) = (self.keys_of(address)?, self.seeds.next());
         let (side, settings) = (side(demand), &self.settings);
-        let machine = if self.round_trips.len() == 1 {
+        let machine = if self.round_trips.is_empty() {
             let crowded = self.crowds.waited_at(Queue::of(keys.hash()), now);
             let lock = ServerLock::new(keys, side, options, settings, &seed, now)?;
             let lock = if crowded { lock.queueing(now) } else { lock };
@@ -249,8 +251,7 @@ impl Link for RedisLink {
 impl Office for Engine<RedisLink> {
     fn answered(&self, answers: Few<Answered>) {
         let link = self.link();
-        let now = self.clock().now();
-        answers.iter().for_each(|(origin, reply)| link.measure(*origin, reply, now));
+        answers.iter().for_each(|(origin, reply)| link.measure(*origin, reply, self.clock()));
         let answers =
             answers.into_iter().map(|(origin, reply)| (origin.lock, origin.request, reply));
         if HANDING_OVER.get() == link.address() {

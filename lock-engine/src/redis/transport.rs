@@ -54,7 +54,8 @@ const MOST_HOPS: u32 = 5;
 pub struct Parcel {
     server: usize,
     not_after: Instant,
-    inbox: Arc<str>,
+    /// Where the answer may come to, if it may come later.
+    inbox: Option<Arc<str>>,
     /// Whether the server is known not to know the script.
     spelled_out: bool,
     /// How often another node was named to it.
@@ -89,19 +90,19 @@ impl Parcel {
         ticket: Ticket,
     ) -> Self {
         let server = command.server;
+        let inbox = command.listens().then(|| Arc::clone(inbox));
         let content = Some(Content::Command(command, ticket));
-        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, hops: 0, content }
+        Self { server, not_after, inbox, spelled_out: false, hops: 0, content }
     }
 
     pub(crate) fn question(
         server: usize,
         question: Question,
         not_after: Instant,
-        inbox: &Arc<str>,
         answer: Answer,
     ) -> Self {
         let content = Some(Content::Question(question, answer));
-        Self { server, not_after, inbox: Arc::clone(inbox), spelled_out: false, hops: 0, content }
+        Self { server, not_after, inbox: None, spelled_out: false, hops: 0, content }
     }
 
     /// Which server it is for.
@@ -140,7 +141,7 @@ impl Parcel {
     /// Whether the answer may come to the inbox.
     #[must_use]
     pub fn listens(&self) -> bool {
-        matches!(&self.content, Some(Content::Command(command, _)) if command.listens())
+        self.inbox.is_some()
     }
 
     /// What to write; as many replies come as it has commands.
@@ -157,7 +158,8 @@ impl Parcel {
         let before = pipeline.len();
         match &self.content {
             Some(Content::Command(command, _)) => {
-                wire::command(pipeline, command, &self.inbox, session, self.spelled_out);
+                let inbox = self.inbox.as_deref().unwrap_or_default();
+                wire::command(pipeline, command, inbox, session, self.spelled_out);
             }
             Some(Content::Question(Question::Script(call), _)) => {
                 pipeline.add_command(wire::call(call, self.spelled_out));

@@ -268,8 +268,9 @@ impl Claims {
         }
     }
 
-    pub(super) fn record_to_write(&self) -> Vec<u8> {
-        self.pending_record.as_ref().map(|record| record.bytes.clone()).unwrap_or_default()
+    pub(super) fn record_to_write(&mut self) -> Vec<u8> {
+        let record = self.pending_record.as_mut();
+        record.map(|record| core::mem::take(&mut record.bytes)).unwrap_or_default()
     }
 
     /// Records the answer to `step`; whether it says that a held file was replaced.

@@ -12,6 +12,7 @@ use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
 use crate::outbox::Outbox;
+use crate::time::earlier;
 use crate::{
     AcquireOptions, Backoff, Deadline, Demand, Event, Fault, FaultKind, Instant, Jitter, LockError,
     LockName, LossReason, Machine, Request, RequestId, Seed, Timer,
@@ -424,12 +425,12 @@ impl Machine for FileLock {
                 let bounded = waits && *give_up_at < Instant::FAR_FUTURE;
                 let budget = bounded.then(|| Deadline::new(*give_up_at, Timer::Budget));
                 let retry = rest_until.map(|at| Deadline::new(at, Timer::Retry));
-                [budget, retry].into_iter().flatten().min()
+                earlier(budget, retry)
             }
             Phase::Held { hold, probe_at } => {
                 let idle = self.outstanding.is_none();
                 let probe = idle.then(|| Deadline::new(*probe_at, Timer::Probe));
-                [hold.deadline(), probe].into_iter().flatten().min()
+                earlier(hold.deadline(), probe)
             }
             Phase::Leaving { .. } | Phase::Closed => None,
         }

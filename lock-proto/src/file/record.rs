@@ -1,5 +1,6 @@
 //! What a lock file says: the fence counter, and who holds the lock.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -49,7 +50,8 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub(crate) host: Arc<str>,
-    pub(crate) pid: u32,
+    /// In digits, since every token and every record spells it.
+    pub(crate) pid: Arc<str>,
 }
 
 impl Identity {
@@ -58,7 +60,7 @@ impl Identity {
     pub fn new(host: &str, pid: u32) -> Self {
         let mut escaped = String::new();
         push_escaped(&mut escaped, cut(host, MAX_HOST_BYTES));
-        Self { host: escaped.into(), pid }
+        Self { host: escaped.into(), pid: format!("{pid}").into() }
     }
 }
 
@@ -73,7 +75,8 @@ impl Record {
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut record = Self { fence: Self::fence_of(bytes)?, ..Self::default() };
-        for (key, value) in entries(bytes)? {
+        for line in lines(bytes)? {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
                 "host" => record.host = unescape(value),
                 "pid" => record.pid = value.parse().unwrap_or(0),
@@ -89,9 +92,8 @@ impl Record {
 
     /// The fencing token of the last exclusive holder, as [`Record::parse`] has it.
     fn fence_of(bytes: &[u8]) -> Option<u64> {
-        let mut entries = entries(bytes)?;
-        let fence = entries.find_map(|(key, value)| (key == "fence").then(|| value.parse().ok()));
-        Some(fence.flatten().unwrap_or(0))
+        let fence = lines(bytes)?.find_map(|line| line.strip_prefix("fence "));
+        Some(fence.and_then(|fence| fence.parse().ok()).unwrap_or(0))
     }
 }
 
@@ -120,7 +122,8 @@ impl NextRecord {
         push_number(&mut text, "\nfence ", fence);
         text.push_str("\nhost ");
         text.push_str(&identity.host);
-        push_number(&mut text, "\npid ", identity.pid.into());
+        text.push_str("\npid ");
+        text.push_str(&identity.pid);
         push_number(&mut text, "\nsince ", wall_micros);
         if let Some(owner) = owner {
             text.push_str("\nowner ");
@@ -135,17 +138,15 @@ impl NextRecord {
     }
 }
 
-/// The keys and values of a file that is ours.
-fn entries(bytes: &[u8]) -> Option<impl Iterator<Item = (&str, &str)>> {
+/// The lines of a file that is ours: a key each, and its value behind a space.
+fn lines(bytes: &[u8]) -> Option<impl Iterator<Item = &str>> {
     let rest = if bytes.is_empty() { bytes } else { bytes.strip_prefix(MAGIC.as_bytes())? };
     if !matches!(rest.first(), None | Some(b'\n')) {
         return None;
     }
     let lines = rest.split(|byte| *byte == b'\n').skip(1);
-    let entries = lines
-        .map_while(|line| str::from_utf8(line).ok())
-        .map(|line| line.split_once(' ').unwrap_or((line, "")));
-    Some(entries.take_while(|(key, _)| *key != END))
+    let lines = lines.map_while(|line| str::from_utf8(line).ok());
+    Some(lines.take_while(|line| *line != END))
 }
 
 /// Formatting a whole record at once would take longer than writing it to the file.

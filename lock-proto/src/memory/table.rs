@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::{Command, Grant, Reply};
 use crate::info::{Holder, LockInfo};
+use crate::time::earlier;
 use crate::{Demand, Instant, LockId, LockName, LossReason, Request, RequestId};
 
 /// Queues that nobody uses and that are kept for the next who wants their names.
@@ -209,7 +210,7 @@ impl LockTable {
         }
         let expiry = self.expiries.first_key_value().map(|((at, _), _)| *at);
         let delayed = self.delayed.front().map(|next| next.due);
-        [expiry, delayed].into_iter().flatten().min()
+        earlier(expiry, delayed)
     }
 
     /// Ends the leases that have run out, and carries out the requests that were delayed.

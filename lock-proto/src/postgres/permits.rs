@@ -14,6 +14,7 @@ use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
 use crate::options::Budget;
 use crate::outbox::Outbox;
+use crate::time::earlier;
 use crate::{
     AcquireOptions, Backoff, Deadline, Event, Fault, FaultKind, Instant, Jitter, LockError,
     LossReason, Machine, Request, RequestId, Seed, Timer,
@@ -444,14 +445,13 @@ impl Machine for PermitLock {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        let bounded = |at| (at < Instant::FAR_FUTURE).then(|| Deadline::new(at, Timer::Budget));
         match &self.phase {
-            Phase::Behind(give_up_at) => bounded(*give_up_at),
+            Phase::Behind(give_up_at) => Deadline::budget(*give_up_at),
             Phase::Wanting(wish) => {
                 let hopeless = self.failing.as_ref().map(Failing::ends_hope);
                 let ends = hopeless.map_or(wish.give_up_at, |at| at.min(wish.give_up_at));
                 let ask = self.asked.is_none().then(|| Deadline::new(wish.ask_at, Timer::Retry));
-                [ask, bounded(ends)].into_iter().flatten().min()
+                earlier(ask, Deadline::budget(ends))
             }
             Phase::Held { hold, .. } => hold.deadline(),
             Phase::Leaving(leaving) => {

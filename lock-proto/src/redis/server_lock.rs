@@ -14,6 +14,7 @@ use crate::event::Events;
 use crate::lease::{Due, Hold};
 use crate::machine::RequestIds;
 use crate::options::{Budget, TTL};
+use crate::time::earlier;
 use crate::{
     AcquireOptions, Backoff, Deadline, Event, Fault, FaultKind, Instant, Jitter, LockError,
     LossReason, Machine, Request, RequestId, Seed, Timer,
@@ -483,22 +484,17 @@ impl Machine for ServerLock {
 
     fn poll_timeout(&self) -> Option<Deadline> {
         match &self.phase {
-            Phase::Behind(give_up_at) => {
-                let budget = Deadline::new(*give_up_at, Timer::Budget);
-                Some(budget).filter(|budget| budget.at < Instant::FAR_FUTURE)
-            }
+            Phase::Behind(give_up_at) => Deadline::budget(*give_up_at),
             Phase::Wanting(wish) => {
                 let hopeless = self.failing.as_ref().map(Failing::ends_hope);
                 let ends = hopeless.map_or(wish.give_up_at, |at| at.min(wish.give_up_at));
-                let ask = (self.asked.is_none()).then(|| Deadline::new(wish.ask_at, Timer::Retry));
-                let budget = Deadline::new(ends, Timer::Budget);
-                let budget = Some(budget).filter(|budget| budget.at < Instant::FAR_FUTURE);
-                [ask, budget].into_iter().flatten().min()
+                let ask = self.asked.is_none().then(|| Deadline::new(wish.ask_at, Timer::Retry));
+                earlier(ask, Deadline::budget(ends))
             }
             Phase::Held(held) => {
                 let wanted = held.wanted.filter(|_| self.asked.is_none());
                 let extend = wanted.map(|wanted| Deadline::new(wanted.at, Timer::Renewal));
-                [extend, held.hold.deadline()].into_iter().flatten().min()
+                earlier(extend, held.hold.deadline())
             }
             Phase::Leaving(leaving) => Some(leaving.deadline()),
             Phase::Closed => None,

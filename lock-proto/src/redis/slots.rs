@@ -15,6 +15,7 @@ use super::options::{Lease, RedisOptions};
 use crate::event::Events;
 use crate::lease::{Due, Hold};
 use crate::options::{Budget, TTL};
+use crate::time::earlier;
 use crate::{
     AcquireOptions, Deadline, Demand, Event, Fault, Instant, Jitter, LockError, LossReason,
     Machine, Request, RequestId, Seed, Timer,
@@ -290,12 +291,12 @@ impl Machine for Slots {
                 let waits = self.budget.waits();
                 let budget = waits.then(|| Deadline::new(self.give_up_at, Timer::Budget));
                 let extend = Some(Deadline::new(choice.extend_at, Timer::Renewal));
-                [watch, budget, extend].into_iter().flatten().min()
+                earlier(earlier(watch, budget), extend)
             }
             Phase::Held { hold, .. } => hold.deadline(),
             Phase::Queueing | Phase::Leaving { .. } | Phase::Closed => None,
         };
-        [own, self.parts.poll_timeout()].into_iter().flatten().min()
+        earlier(own, self.parts.poll_timeout())
     }
 
     fn handle_reply(&mut self, id: RequestId, reply: Result<Reply, Fault>, now: Instant) {

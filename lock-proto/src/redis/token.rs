@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 use crate::Seed;
 use crate::file::Identity;
@@ -16,8 +16,6 @@ use crate::info::Holder;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(Arc<str>);
 
-/// How long a process id may be between its underscores.
-const LONGEST_PID: usize = 12;
 /// How many digits are random.
 const DIGITS: usize = 32;
 
@@ -27,16 +25,19 @@ impl Token {
     pub fn new(identity: &Identity, owner: Option<&str>, seed: &Seed) -> Self {
         let mut digits = seed.jitter();
         let (high, low) = (digits.next_u64(), digits.next_u64());
-        let (host, pid) = (&identity.host, identity.pid);
+        let (host, pid) = (&identity.host, &identity.pid);
         let owner_length = owner.map_or(0, |owner| owner.len() + 1);
-        let mut token = String::with_capacity(owner_length + host.len() + LONGEST_PID + DIGITS);
+        let length = owner_length + host.len() + pid.len() + "__".len() + DIGITS;
+        let mut token = String::with_capacity(length);
         if let Some(owner) = owner {
             token.push_str(owner);
             token.push('@');
         }
         token.push_str(host);
-        // Formatting all of it takes a tenth of the time of a whole acquisition.
-        let _ = write!(token, "_{pid}_");
+        // Formatting it takes a tenth of the time of a whole acquisition.
+        token.push('_');
+        token.push_str(pid);
+        token.push('_');
         for number in [high, low] {
             let digits = hexadecimal(number);
             token.push_str(str::from_utf8(&digits).expect("digits are ASCII"));

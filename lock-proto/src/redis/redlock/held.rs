@@ -7,6 +7,7 @@ use crate::lease::{Due, Hold, Terms};
 use crate::options::TTL;
 use crate::redis::call::Verb;
 use crate::redis::quorum::{Verdict, Voice, valid_until};
+use crate::time::earlier;
 use crate::{Deadline, Event, Instant, LossReason, Timer};
 
 /// How often the servers without our lock are asked to take it, before the next renewal does.
@@ -173,8 +174,8 @@ impl RedLock {
             .renewal
             .and_then(|round| self.patience_ends(round.started, held.ends().since(round.started)));
         let wanted = held.wanted.filter(|_| held.renewal.is_none()).map(|wanted| wanted.at);
-        let renewal = [round, wanted, held.repair_at].into_iter().flatten().min();
+        let renewal = earlier(earlier(round, wanted), held.repair_at);
         let renewal = renewal.map(|at| Deadline::new(at, Timer::Renewal));
-        [renewal, held.hold.deadline()].into_iter().flatten().min()
+        earlier(renewal, held.hold.deadline())
     }
 }
