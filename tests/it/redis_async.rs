@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lock_tests::redis::{Certificates, Cluster, Sentinels, Server, ServerOptions, eventually};
+use lock_tests::redis::{
+    Certificates, Cluster, Proxy, Sentinels, Server, ServerOptions, eventually,
+};
 use lock_tokio::prelude::*;
 
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
@@ -239,6 +241,29 @@ async fn a_server_that_hangs_is_left_and_found_again() {
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}: {error}", started.elapsed());
     server.resume();
     lock.acquire(LONG).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_told_although_a_later_question_has_none() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let builder = RedisLockProvider::builder().url(proxy.url());
+    let provider = builder.response_timeout(Duration::from_secs(10)).build().await.unwrap();
+    let (first, second) = (provider.create_lock("first"), provider.create_lock("second"));
+    proxy.delay(Duration::ZERO, Duration::from_millis(500));
+    let mut answered = Box::pin(first.acquire(LONG));
+    assert!(futures_lite::future::poll_once(&mut answered).await.is_none());
+    eventually("the first lock on the server", || {
+        let exists = server.command(&["EXISTS", "first"]).ok();
+        exists.filter(|count| *count == redis::Value::Int(1))
+    });
+    proxy.delay(Duration::from_secs(60), Duration::ZERO);
+    let mut unanswered = Box::pin(second.acquire(LONG));
+    assert!(futures_lite::future::poll_once(&mut unanswered).await.is_none());
+    let started = Instant::now();
+    let held = answered.await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(held.is_valid());
 }
 
 /// How many wait for the mutex `name`.

@@ -19,7 +19,7 @@ use super::server::Server;
 
 /// More parcels than this are not written in one piece, and so many are written at once: the first
 /// of them would wait for the last, and the server would rest while they are gathered.
-const MOST_ABOARD: usize = 8;
+const MOST_ABOARD: usize = 16;
 /// More parcels than this don't wait to be written.
 const MOST_WAITING: usize = 100_000;
 /// With fewer writes than this unanswered, a parcel is written at once. Otherwise it waits for the
@@ -55,11 +55,13 @@ struct Traffic {
     next: u64,
     /// What is unanswered, by its number, in its order.
     errands: VecDeque<(u64, Arc<Errand>)>,
+    /// Writes that are answered, of which nobody has been told, in their order.
+    answered: Vec<(Replies, Purpose)>,
     /// What is not written yet, in its order.
     waiting: VecDeque<Parcel>,
     /// Whether somebody writes: one after another, so that all keeps its order.
     departing: bool,
-    /// Writes what waits.
+    /// Writes what waits, and tells what was answered.
     keeper: Option<Waker>,
     /// When the last answer came.
     heard: Option<Instant>,
@@ -118,9 +120,10 @@ impl Line {
         }
     }
 
-    /// Lets what waits be written by the task of `cx`, once the tasks that are about to run have
-    /// had their turn: `gave_way` is whether they had.
+    /// Tells what was answered, and lets what waits be written by the task of `cx`, once the tasks
+    /// that are about to run have had their turn: `gave_way` is whether they had.
     pub(super) fn ferry(&self, cx: &Context<'_>, gave_way: &mut bool) {
+        self.settle_answered();
         let mut traffic = self.traffic();
         let mut left = traffic.waiting.len();
         if left > 0 && left < self.most_aboard() && !traffic.departing && !*gave_way {
@@ -134,7 +137,8 @@ impl Line {
             traffic = self.traffic();
             left = left.min(traffic.waiting.len());
         }
-        let again = !traffic.waiting.is_empty() && !traffic.departing;
+        let waits = !traffic.waiting.is_empty() && !traffic.departing;
+        let again = waits || !traffic.answered.is_empty();
         traffic.keeper = Some(cx.waker().clone());
         if again {
             call(traffic);
@@ -213,18 +217,40 @@ impl Line {
         }
     }
 
-    /// One write is answered, or never will be.
+    /// One write is answered, or never will be. If others are unanswered, their answers are likely
+    /// to come at once: then all are told together, by whoever has the last of them or by the keeper.
+    /// Telling wakes tasks, and waking few at a time wakes a thread of the runtime for each few.
     pub(super) fn finish(&self, number: u64, replies: Replies, purpose: Purpose) {
-        {
+        let before = {
             let mut traffic = self.traffic();
             if let Ok(place) = traffic.errands.binary_search_by_key(&number, |(own, _)| *own) {
                 traffic.errands.remove(place);
             }
-            // Nobody who asks from now on waits for longer.
             if !traffic.errands.is_empty() {
+                // Nobody who asks from now on waits for longer.
                 traffic.heard = Some(Clock::System.now());
+                // A fault is told at once, and a cluster's answers come from several servers.
+                if replies.is_ok() && !self.is_cluster() {
+                    traffic.answered.push((replies, purpose));
+                    return call(traffic);
+                }
             }
+            std::mem::take(&mut traffic.answered)
+        };
+        for (replies, purpose) in before {
+            self.settle(replies, purpose);
         }
+        self.settle(replies, purpose);
+    }
+
+    fn settle_answered(&self) {
+        let answered = std::mem::take(&mut self.traffic().answered);
+        for (replies, purpose) in answered {
+            self.settle(replies, purpose);
+        }
+    }
+
+    fn settle(&self, replies: Replies, purpose: Purpose) {
         let Some(server) = self.server.upgrade() else { return };
         // First, so that whoever is told of a fault does not try this connection again.
         if self.is_over(&replies) {
@@ -279,6 +305,7 @@ impl Line {
             traffic.dead = true;
             (std::mem::take(&mut traffic.errands), std::mem::take(&mut traffic.waiting))
         };
+        self.settle_answered();
         for (_, errand) in errands {
             let fault = Fault::unknown("the connection to the Redis server was lost");
             fail(&errand, &fault);
@@ -326,7 +353,10 @@ impl Line {
 
     pub(super) fn is_idle(&self) -> bool {
         let traffic = self.traffic();
-        traffic.errands.is_empty() && traffic.waiting.is_empty() && !traffic.departing
+        traffic.errands.is_empty()
+            && traffic.answered.is_empty()
+            && traffic.waiting.is_empty()
+            && !traffic.departing
     }
 
     /// How many writes may be unanswered before parcels wait for one another; a cluster's parcels
