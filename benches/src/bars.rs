@@ -88,6 +88,7 @@ const BARS: &[Bar] = &[
 const LIMITS: &[(&str, &str, &str)] = &[
     ("file-uncontended", TOKIO, SAFE_FLOOR),
     ("adapters-uncontended", ASYNC_STD, ASYNC_STD_FLOOR),
+    ("adapters-64-keys", ASYNC_STD, ASYNC_STD_FLOOR),
     ("adapters-64-keys", BLOCKING, THREADS_FLOOR),
     ("adapters-one-key", BLOCKING, THREADS_FLOOR),
 ];

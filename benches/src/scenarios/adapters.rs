@@ -41,9 +41,13 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let scenario = Scenario::new("adapters-64-keys", about, bench.pick(25, 11));
     let three = Adapters::start(bench, 64, false);
     let threads = Pieces::connect(&three.server.address(), 64);
+    let async_std = async_std::task::block_on(RedisFloor::new(&[three.server.url()], ""));
+    let key = |number| async_std.for_key(&format!("floor, async-std {number}"));
+    let tasks: Vec<_> = (0..64).map(|number| Arc::new(key(number))).collect();
     let span = bench.span(200, 70);
     together(bench, scenario, three)
         .with(THREADS_FLOOR, move || side_by_side_blocking(&threads, span))
+        .with(ASYNC_STD_FLOOR, move || side_by_side(Executor::AsyncStd, &tasks, span))
 }
 
 /// Eight tasks or threads that want one key.
