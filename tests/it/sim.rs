@@ -45,6 +45,17 @@ fn equal_schedules_lead_to_equal_runs() {
     }
 }
 
+/// Seeds far beyond those that are proven, at which a world or a machine was wrong once.
+const FOUND: &[(&str, u64)] = &[("postgres", 70_032_101)];
+
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for (name, seed) in FOUND {
+        let simulation = machine(name).expect("it is in the table").simulation;
+        assert_eq!(violation(&schedule(*seed), simulation, &mut Trace::silent()), None, "{name}");
+    }
+}
+
 fn prove(name: &str, seeds: u64) {
     let machine = machine(name).expect("it is in the table");
     let mut trace = Trace::silent();

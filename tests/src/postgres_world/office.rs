@@ -326,6 +326,10 @@ impl Office {
     pub(super) fn next(&mut self, session: SessionId, now: Instant) -> Option<Next> {
         let hasty = self.flaw == Flaw::WaitsForNoCancel;
         let line = self.lines.get_mut(&session)?;
+        // The task of a session ends before it asks what it held back.
+        if line.end == Some(End::Abandoned) {
+            return None;
+        }
         line.held_back.append(&mut line.orders);
         while hasty || line.cancelling.is_none() {
             match line.held_back.pop_front()? {
