@@ -221,10 +221,10 @@ impl<L: Link> Engine<L> {
             let site = state.site_of(lock).expect("who has requests has a site");
             drop(state);
             let reply = self.link.carry_out(lock, &site, errand, now);
-            state = self.state();
             // What is computed takes no time; a system call may, and what it was told early is heard
-            // next. Where no deadline is set it can't be told too early for anything.
-            now = self.now_unless(state.hub.is_timeless(), &state);
+            // next.
+            now = self.clock.now();
+            state = self.state();
             if let Some(reply) = reply {
                 state.hub.handle_reply(lock, id, reply, now);
             }
