@@ -18,7 +18,7 @@ use super::connect::Lifetime;
 use super::info;
 use super::network::Network;
 use super::orders::{
-    Answer as Asker, End, Order, Orders, Origin, Probe, Question, Rows, Ticket, gone,
+    Answer as Asker, End, Enqueued, Order, Orders, Origin, Probe, Question, Rows, Ticket, gone,
 };
 use super::session::serve;
 use super::setup::PostgresPlan;
@@ -213,18 +213,17 @@ impl PostgresLink {
         let (key, held) = (seat.key, seat.held);
         seat.held &= verb != Verb::Unlock;
         let session = seat.session.ok_or_else(gone)?;
-        let orders = pool.open.get(&session).map(Arc::clone).ok_or_else(gone)?;
         // Where others share a lock, one share too many that is given back is theirs.
         let unsure = verb == Verb::Unlock && !held && pool.sessions.is_shared(session, id, key);
-        let beside = pool.sessions.beside(session, id, key);
-        drop(pool);
         if verb == Verb::Close || unsure {
+            drop(pool);
             self.abandon(session);
             return Err(gone());
         }
+        let beside = pool.sessions.beside(session, id, key);
         let ticket = self.ticket(Origin { lock, request: request.id, seat: id, session, verb });
         let question = Question { command: request.command, beside, not_after: request.not_after };
-        orders.push(Order::Lock(question, ticket));
+        ask_on(pool, session, Order::Lock(question, ticket));
         Ok(())
     }
 
@@ -289,14 +288,16 @@ impl PostgresLink {
     }
 }
 
-/// The pool is let go of first: an order that fails is told to the pool.
+/// Orders stand in the order in which they were placed: a question that came after a wait would be
+/// answered when that ends, and a cancel that came after another's wait would end that.
 fn ask_on(pool: MutexGuard<'_, Pool>, session: SessionId, order: Order) {
-    let orders = pool.open.get(&session).map(Arc::clone);
+    let enqueued = match pool.open.get(&session) {
+        Some(orders) => orders.enqueue(order),
+        None => Enqueued::Refused(order),
+    };
+    // An order that is refused is told to the pool.
     drop(pool);
-    match orders {
-        Some(orders) => orders.push(order),
-        None => order.fail(&gone()),
-    }
+    enqueued.conclude();
 }
 
 fn queue_of(key: AdvisoryKey) -> Queue {

@@ -40,6 +40,15 @@ pub(super) enum Order {
     Other(String, Answer),
 }
 
+/// What became of an order.
+#[must_use = "somebody is to be woken, or to be told"]
+pub(super) enum Enqueued {
+    /// It waits to be asked by the task with this waker, if there is one yet.
+    Added(Option<Waker>),
+    /// Nobody serves the session any more.
+    Refused(Order),
+}
+
 /// What is to be asked about a lock.
 pub(super) struct Question {
     pub(super) command: Command,
@@ -84,13 +93,17 @@ impl Orders {
 
     /// Adds one; whoever serves the session is woken.
     pub(super) fn push(&self, order: Order) {
+        self.enqueue(order).conclude();
+    }
+
+    /// Adds one; what follows is for when no lock is held.
+    pub(super) fn enqueue(&self, order: Order) -> Enqueued {
         let mut state = self.state();
         if state.end == Some(End::Abandoned) {
-            drop(state);
-            return order.fail(&gone());
+            return Enqueued::Refused(order);
         }
         state.queue.push_back(order);
-        wake(state);
+        Enqueued::Added(state.waker.clone())
     }
 
     /// Ends the session.
@@ -99,7 +112,9 @@ impl Orders {
         if state.end != Some(End::Abandoned) {
             state.end = Some(end);
         }
-        wake(state);
+        let waker = state.waker.clone();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// How the session is to end, if it is.
@@ -138,11 +153,13 @@ impl Orders {
     }
 }
 
-fn wake(state: MutexGuard<'_, State>) {
-    let waker = state.waker.clone();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
+impl Enqueued {
+    /// Wakes whoever serves the session, or tells that nobody does.
+    pub(super) fn conclude(self) {
+        match self {
+            Self::Added(waker) => waker.into_iter().for_each(Waker::wake),
+            Self::Refused(order) => order.fail(&gone()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use lock_tokio::prelude::*;
 use lock_tokio::{LossReason, PostgresLockProviderBuilder};
 use tokio::task::JoinSet;
 
-use super::{LONG, SLACK, arguments, tests, until, until_none_left, within};
+use super::{LONG, SLACK, arguments, foreigner, give_back, tests, until, until_none_left, within};
 
 const LOCKS: usize = 10_000;
 
@@ -181,6 +181,31 @@ async fn tries_at_the_same_time_are_in_nobodys_way() {
     }
 }
 
+/// A question that came to a connection after a wait would have its answer when that ends.
+async fn who_asks_never_waits_behind_who_waits() {
+    const ROUNDS: usize = 1_000;
+    let server = PostgresServer::start();
+    let foreigner = foreigner(&server, "orders");
+    let provider = builder(&server.url(), 1).use_multiplexing(false).build().await.unwrap();
+    let lock = provider.create_lock("orders");
+    for _ in 0..ROUNDS {
+        let waiter = lock.clone();
+        let waiting = task::spawn(async move { waiter.acquire(LONG).await });
+        let asking: Vec<_> = (0..4)
+            .map(|_| {
+                let lock = lock.clone();
+                // The only connection may be taken by the wait, which is an answer as well.
+                task::spawn(async move { drop(lock.info().await) })
+            })
+            .collect();
+        for asking in asking {
+            within("an answer", SLACK, asking).await;
+        }
+        drop(waiting.cancel().await);
+    }
+    give_back(&foreigner, "orders");
+}
+
 async fn idle_connections_are_closed_and_opened_again() {
     let server = PostgresServer::start();
     let idle = Duration::from_millis(200);
@@ -233,7 +258,8 @@ tests!(
         a_thousand_rounds_use_one_connection,
         idle_connections_are_closed_and_opened_again,
         locks_with_a_connection_each_wait_for_one,
-        tries_at_the_same_time_are_in_nobodys_way;
+        tries_at_the_same_time_are_in_nobodys_way,
+        who_asks_never_waits_behind_who_waits;
     async_std:
         a_handle_keeps_what_it_needs_and_the_last_one_closes_everything,
         a_pool_of_one_connection_serves_twenty_names,
