@@ -182,6 +182,6 @@ impl Background {
 }
 
 /// A waker that panics is its owner's bug, and may not end everybody else's renewals.
-fn guarded(drive: impl FnOnce()) {
+pub(crate) fn guarded(drive: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(drive));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lock_proto::{Fault, Instant, LockId};
 
 use crate::Clock;
-use crate::background::{Background, Driven};
+use crate::background::{Background, Driven, guarded};
 
 /// Wakes whoever sleeps, from the background thread.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ impl Driven for Sleepers {
             let later = bed.wakers.split_off(&(Clock::System.now(), u64::MAX));
             std::mem::replace(&mut bed.wakers, later)
         };
-        due.into_values().for_each(Waker::wake);
+        due.into_values().for_each(|waker| guarded(|| waker.wake()));
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

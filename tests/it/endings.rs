@@ -226,6 +226,23 @@ fn an_acquire_that_moves_to_another_thread_wakes_it_there() {
     }
 }
 
+#[test]
+fn a_waker_that_panics_leaves_nobody_else_asleep() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("a waker's own bug"));
+        }
+    }
+    let timers = lock_engine::Timers::started().unwrap();
+    let at = lock_engine::Clock::System.now() + Duration::from_millis(50);
+    let (mut first, mut second) = (timers.sleep_until(at), timers.sleep_until(at));
+    let (panics, woken) = (Waker::from(Arc::new(Panics)), Wakes::new());
+    let first = std::pin::Pin::new(&mut first).poll(&mut Context::from_waker(&panics));
+    assert!(first.is_pending() && woken.poll(&mut second).is_pending());
+    woken.finish(second);
+}
+
 /// A provider, and where its locks are.
 struct Place {
     provider: Box<dyn LockProvider>,

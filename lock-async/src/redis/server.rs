@@ -194,7 +194,10 @@ impl Server {
                         self.inbox.resubscribed();
                     }
                     drop(connected);
-                    self.watch(generation).await;
+                    // What was sent just before the end is answered on the same connection.
+                    while self.is_up() && !self.is_done() {
+                        self.watch(generation).await;
+                    }
                 }
                 Ok(_) => failures += 1,
                 Err(fault) => {
@@ -364,6 +367,10 @@ impl Server {
                 Phase::Up(line) => line.is_idle(),
                 Phase::Down(_) | Phase::Gone => true,
             }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.state().phase, Phase::Up(_))
     }
 
     fn is_closing(&self) -> bool {
