@@ -6,6 +6,7 @@ use std::process::Command;
 
 use lock_tests::each_case;
 use lock_tests::suite::adapters::{AsyncColumn, AsyncStd, Backend, BlockingColumn, Tokio};
+use lock_tests::suite::watched::watched;
 use lock_tests::suite::{distributed_lock, fault_tolerance, sync_primitives};
 
 macro_rules! column {
@@ -18,7 +19,7 @@ macro_rules! column {
 
                 $(#[test]
                 fn $case() {
-                    super::super::$theme::$case(&$new);
+                    watched(super::super::$theme::$case, || $new);
                 })*
             })*
         }

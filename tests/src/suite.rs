@@ -10,6 +10,7 @@ pub mod fault_tolerance;
 mod postgres_place;
 pub mod redis_place;
 pub mod sync_primitives;
+pub mod watched;
 
 use std::time::Duration;
 

@@ -57,7 +57,16 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 ///
 /// If it does not come.
 pub fn until_waiting(lock: &dyn Acquire, count: usize) {
-    until("waiting", || lock.info().is_ok_and(|info| info.waiters == Some(count)));
+    let started = Instant::now();
+    loop {
+        let info = lock.info();
+        if info.as_ref().is_ok_and(|info| info.waiters == Some(count)) {
+            return;
+        }
+        let waited = started.elapsed();
+        assert!(waited < SOON, "after {waited:?} not {count} wait: {info:?}");
+        thread::yield_now();
+    }
 }
 
 /// Holds for two objects of one lock, and one of another.
