@@ -195,6 +195,9 @@ impl Session {
     fn ask_lock(&mut self, question: Question, ticket: Ticket, cx: &mut Context<'_>) {
         if self.now().is_none_or(|now| now > question.not_after) {
             ticket.settle(Err(Fault::not_sent("it was too late to ask")));
+        } else if question.command.verb == Verb::Cancel && !self.runs(&ticket) {
+            // Its wait is answered, and what runs now may be another's.
+            ticket.settle(Ok(Reply::Done));
         } else if question.command.verb == Verb::Cancel {
             let canceller = self.canceller.clone();
             let cancel = Box::pin(async move { canceller.cancel().await });
@@ -208,6 +211,12 @@ impl Session {
                 );
             self.ask(answering, Asker::Lock(ticket));
         }
+    }
+
+    /// Whether something that the same seat asked has no answer yet.
+    fn runs(&self, ticket: &Ticket) -> bool {
+        let seat = ticket.origin.seat;
+        self.asked.iter().any(|(_, it)| matches!(it, Asker::Lock(own) if own.origin.seat == seat))
     }
 
     /// Nothing moves but by what [`Session::poll`] reads, so nobody need be woken for it.
