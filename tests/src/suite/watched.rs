@@ -18,10 +18,12 @@ const LONGEST: Duration = Duration::from_secs(150);
 /// If the case does, or has not ended after two and a half minutes.
 pub fn watched<C: Column>(case: fn(&dyn Column), column: impl FnOnce() -> C + Send + 'static) {
     let (ended, end) = channel::<()>();
-    let case = thread::spawn(move || {
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let case = thread::Builder::new().name(name).spawn(move || {
         let _ended = ended;
         case(&column());
     });
+    let case = case.expect("a test machine has threads");
     match end.recv_timeout(LONGEST) {
         Err(RecvTimeoutError::Timeout) => panic!("the case has not ended within {LONGEST:?}"),
         Ok(()) | Err(RecvTimeoutError::Disconnected) => {
