@@ -25,6 +25,8 @@ pub(crate) enum Voice {
     /// It still owes the answer to an earlier request, or was not asked: what it says does not
     /// count.
     Absent,
+    /// It was absent, and has answered the earlier request since: it is there, and has no say.
+    Late,
     /// It was asked.
     Asked,
     /// The lock is ours.
@@ -37,6 +39,12 @@ pub(crate) enum Voice {
     Refused,
     /// It could not be asked, or has not answered in time.
     Silent,
+}
+
+impl Voice {
+    fn is_there(self) -> bool {
+        matches!(self, Self::Late | Self::Yes | Self::Almost | Self::No { .. })
+    }
 }
 
 /// What all servers have said in a round.
@@ -70,6 +78,20 @@ impl Tally {
         self.voices[server] = voice;
     }
 
+    /// One that was absent from the round has said something about an earlier one.
+    pub(crate) fn hear(&mut self, server: usize, voice: Voice) {
+        match self.of(server) {
+            Voice::Absent if voice.is_there() => self.set(server, Voice::Late),
+            Voice::Absent | Voice::Late => {}
+            Voice::Asked
+            | Voice::Yes
+            | Voice::Almost
+            | Voice::No { .. }
+            | Voice::Refused
+            | Voice::Silent => self.set(server, voice),
+        }
+    }
+
     /// Decided as soon as the answers that are missing can't change it.
     pub(crate) fn verdict(&self) -> Verdict {
         let quorum = majority(self.servers);
@@ -99,12 +121,15 @@ impl Tally {
         self.count(|voice| voice == Voice::Refused) >= majority(self.servers)
     }
 
+    /// Whether a majority is there.
+    pub(crate) fn reached(&self) -> bool {
+        self.count(Voice::is_there) >= majority(self.servers)
+    }
+
     /// Whether so few servers could answer that they could not have made a majority. One that was
     /// asked and has not answered yet may do so: a vote can be lost before that.
     pub(crate) fn unreachable(&self) -> bool {
-        let answers =
-            |voice| matches!(voice, Voice::Asked | Voice::Yes | Voice::Almost | Voice::No { .. });
-        self.count(answers) < majority(self.servers)
+        self.count(|voice| voice == Voice::Asked || voice.is_there()) < majority(self.servers)
     }
 
     /// Whether one holder has a majority: one ballot stands on all of it.

@@ -65,7 +65,7 @@ pub struct RedLock {
     tries: u32,
     /// The lock may have become free since the vote began.
     nudged: bool,
-    /// No vote could have been won since then, for lack of answers.
+    /// No vote is known to have been winnable since then, for lack of answers.
     unreachable_since: Option<Instant>,
     refusal: Option<Fault>,
     trouble: Option<Fault>,
@@ -85,6 +85,7 @@ enum Phase {
     },
     /// A vote is due, and too few servers owe us nothing. Then that counts as a lost vote.
     Starved {
+        since: Instant,
         until: Instant,
     },
     /// Ours, while its hold says so.
@@ -175,13 +176,10 @@ impl RedLock {
             (Errand::StepBack { .. }, _) => return,
             (Errand::Quit, _) => return self.quit_answered(index, now),
         };
-        if self.tally.of(index) != Voice::Absent {
-            self.tally.set(index, voice);
-        }
-        // The vote was lost before it was known that it could not have been won.
-        let rests = matches!(self.phase, Phase::Resting { .. } | Phase::Starved { .. });
-        if rests && self.tally.unreachable() {
-            self.unreachable_since.get_or_insert(now);
+        self.tally.hear(index, voice);
+        // The vote was lost before it was known whether it could have been won.
+        if matches!(self.phase, Phase::Resting { .. } | Phase::Starved { .. }) {
+            self.learn_reach(now);
         }
     }
 
@@ -200,7 +198,7 @@ impl RedLock {
         match &self.phase {
             Phase::Voting { .. } => self.decide_voting(now),
             Phase::Resting { retry_at } => self.decide_resting(*retry_at, now),
-            Phase::Starved { until } => self.decide_starved(*until, now),
+            Phase::Starved { until, .. } => self.decide_starved(*until, now),
             Phase::Held(_) => self.decide_held(now),
             Phase::Leaving(_) => self.decide_leaving(now),
             Phase::Closed => {}
@@ -246,7 +244,7 @@ impl Machine for RedLock {
                 let ends = self.patience_ends(*started, self.longest_vote(*started))?;
                 Some(Deadline::new(ends, Timer::Retry))
             }
-            Phase::Resting { retry_at: at } | Phase::Starved { until: at } => {
+            Phase::Resting { retry_at: at } | Phase::Starved { until: at, .. } => {
                 Some(Deadline::new(*at, Timer::Retry))
             }
             Phase::Held(held) => self.held_deadline(held),

@@ -74,24 +74,25 @@ fn a_wait_that_ends_without_a_majority_says_so() {
     check(
         three(options),
         "1:not-sent 2:not-sent 3:no next 3:done 1:not-sent 2:not-sent next 1:not-sent 2:not-sent 3:no \
-         next 1:not-sent 2:not-sent 3:no",
+         next 1:not-sent 2:not-sent 3:no 3:done",
         expect![[r#"
             0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
             0.000    1:not-sent
             0.000    2:not-sent
-            0.000    3:no         3: step back@1000000, leave
-            5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once
+            0.000    3:no
+            5.464    Retry        1: vote@1005464, 2: vote@1005464, 3: vote@1005464
             5.464    3:done
             5.464    1:not-sent
-            5.464    2:not-sent
-            19.941   Retry        1: vote@1019941, at once, 2: vote@1019941, at once, 3: vote@1019941, at once
+            5.464    2:not-sent   3: step back@1005464
+            19.941   Retry        1: vote@1019941, 2: vote@1019941
             19.941   1:not-sent
             19.941   2:not-sent
             19.941   3:no
-            30.000   Retry        1: vote@1030000, at once, 2: vote@1030000, at once, 3: vote@1030000, at once
+            30.000   Retry        1: vote@1030000, 2: vote@1030000, 3: vote@1030000
             30.000   1:not-sent
             30.000   2:not-sent   [failed: too late]
-            30.000   3:no         [closed]
+            30.000   3:no         3: quit
+            30.000   3:done       [closed]
         "#]],
     );
 }
@@ -104,31 +105,31 @@ fn waiting_for_ever_ends_when_no_majority_was_there_for_a_whole_lease() {
         three(options),
         deaf.repeat(6).trim_end_matches("next "),
         expect![[r#"
-        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
-        0.000    1:not-sent
-        0.000    2:not-sent
-        0.000    3:not-sent
-        5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
-        5.464    1:not-sent
-        5.464    2:not-sent
-        5.464    3:not-sent
-        19.941   Retry        1: vote@1019941, at once, 2: vote@1019941, at once, 3: vote@1019941, at once
-        19.941   1:not-sent
-        19.941   2:not-sent
-        19.941   3:not-sent
-        46.493   Retry        1: vote@1046493, at once, 2: vote@1046493, at once, 3: vote@1046493, at once
-        46.493   1:not-sent
-        46.493   2:not-sent
-        46.493   3:not-sent
-        113.297  Retry        1: vote@1113297, at once, 2: vote@1113297, at once, 3: vote@1113297, at once
-        113.297  1:not-sent
-        113.297  2:not-sent
-        113.297  3:not-sent
-        240.963  Retry        1: vote@1240963, at once, 2: vote@1240963, at once, 3: vote@1240963, at once
-        240.963  1:not-sent
-        240.963  2:not-sent   [failed: too late]
-        240.963  3:not-sent   [closed]
-    "#]],
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:not-sent
+            0.000    2:not-sent
+            0.000    3:not-sent
+            5.464    Retry        1: vote@1005464, 2: vote@1005464, 3: vote@1005464
+            5.464    1:not-sent
+            5.464    2:not-sent
+            5.464    3:not-sent
+            19.941   Retry        1: vote@1019941, 2: vote@1019941, 3: vote@1019941
+            19.941   1:not-sent
+            19.941   2:not-sent
+            19.941   3:not-sent
+            46.493   Retry        1: vote@1046493, 2: vote@1046493, 3: vote@1046493
+            46.493   1:not-sent
+            46.493   2:not-sent
+            46.493   3:not-sent
+            113.297  Retry        1: vote@1113297, 2: vote@1113297, 3: vote@1113297
+            113.297  1:not-sent
+            113.297  2:not-sent
+            113.297  3:not-sent
+            240.963  Retry        1: vote@1240963, 2: vote@1240963, 3: vote@1240963
+            240.963  1:not-sent
+            240.963  2:not-sent   [failed: too late]
+            240.963  3:not-sent   [closed]
+        "#]],
     );
 }
 
@@ -354,26 +355,23 @@ fn a_clock_at_the_end_of_its_numbers_votes_on_at_the_last_ballot() {
 fn who_waits_for_ever_is_never_told_that_it_was_too_slow() {
     // A lease that was shorter than the silence of a fault once ended as a timeout.
     let options = AcquireOptions::new().with_ttl(ms(110));
-    let late = "next +4ms 1:no 2:no 3:no 1:done 2:done 3:done next next";
+    let late = "next +4ms 1:no 2:no 3:no next next";
     check(
         three(options),
         &format!("{late} 1:no 2:no 3:no next next"),
         expect![[r#"
-        0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
-        50.000   Retry
-        54.000   1:no         1: step back@1000000, leave
-        54.000   2:no         2: step back@1000000, leave
-        54.000   3:no         3: step back@1000000, leave
-        54.000   1:done
-        54.000   2:done
-        54.000   3:done
-        55.464   Retry        1: vote@1055464, at once, 2: vote@1055464, at once, 3: vote@1055464, at once
-        105.464  Retry
-        105.464  1:no
-        105.464  2:no
-        105.464  3:no
-        119.941  Retry        1: vote@1119941, at once, 2: vote@1119941, at once, 3: vote@1119941, at once
-        169.941  Retry        [failed: too few of the servers answered in time to make a majority]
-    "#]],
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            50.000   Retry
+            54.000   1:no
+            54.000   2:no
+            54.000   3:no
+            55.464   Retry        1: vote@1055464, 2: vote@1055464, 3: vote@1055464
+            105.464  Retry
+            105.464  1:no
+            105.464  2:no
+            105.464  3:no
+            119.941  Retry        1: vote@1119941, 2: vote@1119941, 3: vote@1119941
+            169.941  Retry
+        "#]],
     );
 }

@@ -5,7 +5,7 @@ use lock_proto::redis::Side;
 use lock_proto::{AcquireOptions, Backoff};
 
 use crate::redlock::{lock, one_try, settings, three, within_ten_seconds};
-use crate::timeline::{check, ms};
+use crate::timeline::{check, check_after, ms};
 
 #[test]
 fn who_waits_for_one_holder_asks_about_once_a_second() {
@@ -181,20 +181,69 @@ fn a_vote_that_is_lost_before_the_last_answer_keeps_its_place() {
 }
 
 #[test]
-fn a_waiter_whose_majority_is_unreachable_keeps_no_place() {
+fn a_waiter_whose_majority_is_unreachable_for_a_second_keeps_no_place() {
     check(
         three(within_ten_seconds()),
-        "1:no 2:not-sent 3:not-sent 1:done next 1:no 2:not-sent 3:not-sent",
+        "1:no 2:not-sent 3:not-sent +999ms timeout 1:no 2:not-sent 3:not-sent +1ms timeout next",
         expect![[r#"
             0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
             0.000    1:no
             0.000    2:not-sent
-            0.000    3:not-sent   1: step back@1000000, leave
-            0.000    1:done
-            5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
-            5.464    1:no
-            5.464    2:not-sent
-            5.464    3:not-sent
+            0.000    3:not-sent
+            999.000  timeout      1: vote@1999000, 2: vote@1999000, 3: vote@1999000
+            999.000  1:no
+            999.000  2:not-sent
+            999.000  3:not-sent
+            1000.000 timeout      1: step back@1999000, leave
+            1013.477 Retry        2: vote@2013477, at once, 3: vote@2013477, at once
+        "#]],
+    );
+}
+
+#[test]
+fn an_answer_that_is_late_costs_no_place() {
+    // One server is dead, so both others have to answer. The next vote began before the slower one
+    // had, so the waiter left every queue, and those behind it went first.
+    check(
+        three(within_ten_seconds()),
+        "1:not-sent 2:no@5 next next 3:no@5 1:not-sent 2:no@5 next 1:not-sent 2:no@5 3:no@5 next",
+        expect![[r#"
+            0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
+            0.000    1:not-sent
+            0.000    2:no@5
+            5.464    Retry        1: vote@1005464, 2: vote@1005464
+            55.464   Retry
+            55.464   3:no@5
+            55.464   1:not-sent
+            55.464   2:no@5
+            69.941   Retry        1: vote@1069941, 2: vote@1069941, 3: vote@1069941
+            69.941   1:not-sent
+            69.941   2:no@5
+            69.941   3:no@5
+            96.493   Retry        1: vote@1096493, 2: vote@1096493, 3: vote@1096493
+        "#]],
+    );
+}
+
+#[test]
+fn a_server_slower_than_the_rests_costs_no_place() {
+    // It has never answered before the next vote begins, and one server is dead: no vote shows that
+    // a majority is there.
+    let rests = Backoff::new(ms(10), ms(10)).unwrap();
+    let vote = "1:not-sent 2:no@5 +10ms timeout";
+    let late = format!("1:not-sent 2:no@5 +2ms 3:no@5 +8ms timeout {vote} ");
+    check_after(
+        three(within_ten_seconds().with_backoff(rests)),
+        &format!("{vote} {}", late.repeat(60)),
+        &late,
+        expect![[r#"
+            1210.000 1:not-sent
+            1210.000 2:no@5
+            1212.000 3:no@5
+            1220.000 timeout      1: vote@2220000, 2: vote@2220000, 3: vote@2220000
+            1220.000 1:not-sent
+            1220.000 2:no@5
+            1230.000 timeout      1: vote@2230000, 2: vote@2230000
         "#]],
     );
 }
@@ -204,21 +253,22 @@ fn a_waiter_that_kept_no_place_does_not_rest_as_if_it_would_be_woken() {
     // It rested for a second in front of one holder, stood in no queue, and no release woke it.
     check(
         three(within_ten_seconds()),
-        "1:not-sent 2:not-sent 3:not-sent next 1:no@5 2:no@5 3:no@5 next 1:no@5 2:no@5 3:no@5 next",
+        "1:not-sent 2:not-sent 3:not-sent +1s timeout \
+         1:no@5 2:no@5 3:no@5 next 1:no@5 2:no@5 3:no@5 next",
         expect![[r#"
             0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
             0.000    1:not-sent
             0.000    2:not-sent
             0.000    3:not-sent
-            5.464    Retry        1: vote@1005464, at once, 2: vote@1005464, at once, 3: vote@1005464, at once
-            5.464    1:no@5
-            5.464    2:no@5
-            5.464    3:no@5
-            19.941   Retry        1: vote@1019941, 2: vote@1019941, 3: vote@1019941
-            19.941   1:no@5
-            19.941   2:no@5
-            19.941   3:no@5
-            952.701  Retry        1: vote@1952701, 2: vote@1952701, 3: vote@1952701
+            1000.000 timeout      1: vote@2000000, at once, 2: vote@2000000, at once, 3: vote@2000000, at once
+            1000.000 1:no@5
+            1000.000 2:no@5
+            1000.000 3:no@5
+            1014.477 Retry        1: vote@2014477, 2: vote@2014477, 3: vote@2014477
+            1014.477 1:no@5
+            1014.477 2:no@5
+            1014.477 3:no@5
+            1947.237 Retry        1: vote@2947237, 2: vote@2947237, 3: vote@2947237
         "#]],
     );
 }
@@ -269,11 +319,11 @@ fn an_answer_that_is_late_each_time_is_waited_for_longer_each_time() {
         expect![[r#"
             0.000    start        1: vote@1000000, 2: vote@1000000, 3: vote@1000000
             0.000    1:yes
-            50.000   Retry        1: step back@1000000, leave
-            55.000   2:yes        2: step back@1000000, leave
-            55.000   3:yes        3: step back@1000000, leave
+            50.000   Retry        1: step back@1000000
+            55.000   2:yes        2: step back@1000000
+            55.000   3:yes        3: step back@1000000
             115.000  1:done
-            115.000  2:done       1: vote@1115000, at once, 2: vote@1115000, at once
+            115.000  2:done       1: vote@1115000, 2: vote@1115000
             195.000  1:yes@1115000
             195.000  2:yes@1115000 [acquired until 29.813s with fence 1115000]
         "#]],

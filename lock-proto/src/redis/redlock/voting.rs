@@ -63,7 +63,7 @@ impl RedLock {
         }
         let until = (now + REFRESH).min(self.give_up_at.max(now + self.backoff_rest()));
         self.nudged = false;
-        self.phase = Phase::Starved { until };
+        self.phase = Phase::Starved { since: now, until };
         self.step_back(now);
     }
 
@@ -84,7 +84,7 @@ impl RedLock {
             side: self.side,
             ballot: self.ballot,
             ttl: self.lease.ttl(),
-            wait: self.queues(),
+            wait: self.queues(now),
             came: self.born_micros,
         };
         self.ask_all(&verb, self.longest_vote(now), Instant::FAR_FUTURE, now);
@@ -129,9 +129,11 @@ impl RedLock {
         winnable.min(self.give_up_at.since(started))
     }
 
-    /// Whether to stand in the queues. Who can't reach a majority would only keep others out.
-    fn queues(&self) -> bool {
-        self.budget.waits() && self.unreachable_since.is_none()
+    /// Whether to stand in the queues. Who can't reach a majority would only keep others out, but
+    /// one answer that is late should cost nobody the place.
+    fn queues(&self, now: Instant) -> bool {
+        let unreachable_for = self.unreachable_since.map(|since| now.since(since));
+        self.budget.waits() && unreachable_for.is_none_or(|time| time < REFRESH)
     }
 
     fn acquired(&mut self, valid_until: Instant, now: Instant) {
@@ -144,20 +146,12 @@ impl RedLock {
 
     fn vote_lost(&mut self, now: Instant) {
         self.servers.discard_unsent();
-        let queued = self.queues();
-        if self.tally.unreachable() {
-            let started = match self.phase {
-                Phase::Voting { started, .. } => started,
-                Phase::Resting { .. }
-                | Phase::Starved { .. }
-                | Phase::Held(_)
-                | Phase::Leaving(_)
-                | Phase::Closed => now,
-            };
-            self.unreachable_since.get_or_insert(started);
-        } else {
-            self.unreachable_since = None;
-        }
+        let queued = self.queues(now);
+        let began = match self.phase {
+            Phase::Voting { started: began, .. } | Phase::Starved { since: began, .. } => began,
+            Phase::Resting { .. } | Phase::Held(_) | Phase::Leaving(_) | Phase::Closed => now,
+        };
+        self.learn_reach(began);
         // What fails for as long as a lease fails for ever.
         let hopeless =
             self.unreachable_since.is_some_and(|since| now.since(since) >= self.lease.ttl());
@@ -184,6 +178,15 @@ impl RedLock {
         }
     }
 
+    /// Whether a majority answers, as far as the round that began at `began` shows it.
+    pub(super) fn learn_reach(&mut self, began: Instant) {
+        if self.tally.reached() {
+            self.unreachable_since = None;
+        } else if self.tally.unreachable() {
+            self.unreachable_since.get_or_insert(began);
+        }
+    }
+
     fn backoff_rest(&mut self) -> Duration {
         self.backoff.rest(self.tries, &mut self.jitter).min(REFRESH)
     }
@@ -203,7 +206,7 @@ impl RedLock {
 
     /// Gives back every vote that was got, at once: it keeps others from winning.
     fn step_back(&mut self, now: Instant) {
-        let stay = self.queues();
+        let stay = self.queues(now);
         let verb = Verb::StepBack { side: self.side, ballot: self.ballot, stay };
         for index in 0..self.servers.len() {
             let server = self.servers.get_mut(index);
