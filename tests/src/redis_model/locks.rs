@@ -60,7 +60,7 @@ impl<'a> Lock<'a> {
         let (claim, live, inbox) = (words.text(), words.number(), words.text());
 
         if self.keys.exists(gone)? && !self.keys.omits(Omission::Refusal) {
-            return Ok(Answer::numbers([-1, 0, 0]));
+            return Ok(Answer::numbers([-1]));
         }
         let state = self.state()?;
         let ours = match &state {
@@ -71,20 +71,22 @@ impl<'a> Lock<'a> {
         if ours {
             self.forget_own(token)?;
             self.claim_ttl(token, shared, ttl)?;
-            return Ok(Answer::numbers([1, self.mint(shared)?, 0]));
+            return Ok(Answer::numbers([1, self.mint(shared)?]));
         }
         let line = if shared { self.queue } else { self.writers };
         self.enqueue(line, token, stamp, claim, live, inbox)?;
         if let Some(fence) = self.hand_over(&state, Some(token))? {
             self.claim_ttl(token, shared, ttl)?;
-            return Ok(Answer::numbers([1, fence, 0]));
+            return Ok(Answer::numbers([1, fence]));
         }
         let first = self.keys.zrank(line, token)?.unwrap_or(0) == 0;
         if !wait {
             self.forget(token)?;
         }
-        let remaining = if first { self.keys.pttl(self.lock)?.max(0) } else { 0 };
-        Ok(Answer::numbers([0, remaining, i64::from(!first)]))
+        if !first {
+            return Ok(Answer::numbers([0]));
+        }
+        Ok(Answer::numbers([0, self.keys.pttl(self.lock)?.max(0)]))
     }
 
     /// `extend.lua`
@@ -242,8 +244,10 @@ impl<'a> Lock<'a> {
             let behind = inbox.parse::<i64>().unwrap_or(0) * 1_000_000;
             self.keys.zadd(line, Score::whole(self.keys.now_us() - behind), token)?;
         }
-        self.prolong(self.waiting, KEEP_MS)?;
-        self.prolong(line, KEEP_MS)?;
+        if self.keys.pttl(self.waiting)?.min(self.keys.pttl(line)?) < KEEP_MS / 2 {
+            self.keys.pexpire(self.waiting, KEEP_MS)?;
+            self.keys.pexpire(line, KEEP_MS)?;
+        }
         Ok(())
     }
 

@@ -81,6 +81,15 @@ local function forget(token)
   end
 end
 
+-- Keeps a queue, and what is known of its waiters, for half a minute or more. To look twice costs
+-- half as much as to prolong twice.
+local function keep(queue)
+  if math.min(redis.call('PTTL', WAITING), redis.call('PTTL', queue)) < KEEP_MS / 2 then
+    redis.call('PEXPIRE', WAITING, text(KEEP_MS))
+    redis.call('PEXPIRE', queue, text(KEEP_MS))
+  end
+end
+
 -- Puts a waiter at the end of a queue, or keeps its place; a stamp never goes back.
 local function enqueue(queue, token, stamp, claim, live, inbox)
   local before = string.match(redis.call('HGET', WAITING, token) or '', '^%d+ (%d+)')
@@ -92,8 +101,7 @@ local function enqueue(queue, token, stamp, claim, live, inbox)
     local last = redis.call('ZRANGE', queue, '-1', '-1', 'WITHSCORES')[2]
     redis.call('ZADD', queue, text(math.max(now_us(), (tonumber(last) or 0) + 1)), token)
   end
-  prolong(WAITING, KEEP_MS)
-  prolong(queue, KEEP_MS)
+  keep(queue)
 end
 
 -- The first of a queue whose waiter is alive; drops the dead before it.

@@ -2,8 +2,8 @@
 --
 -- KEYS  lock fence waiting writers queue readers
 -- ARGV  token
--- Answer  {fence}, or {0} if the lock is not ours
+-- Answer  fence, or 0 if the lock is not ours
 if redis.call('GET', LOCK) ~= ARGV[1] then
-  return {0}
+  return 0
 end
-return {mint(1)}
+return mint(1)

@@ -2,7 +2,7 @@
 --
 -- KEYS  permits fence waiting takers [gone]
 -- ARGV  token, count, ms for which the token is refused from here on ('0': it need not be)
--- Answer  {1} they were ours, {0} they were not
+-- Answer  1 they were ours, 0 they were not
 --
 -- Afterwards the token neither holds nor waits.
 local token, count, refused_ms = unpack(ARGV)
@@ -20,4 +20,4 @@ end
 if refused_ms ~= '0' then
   redis.call('SET', KEYS[5], '1', 'PX', refused_ms)
 end
-return {ours}
+return ours

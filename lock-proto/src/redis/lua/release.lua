@@ -2,7 +2,7 @@
 --
 -- KEYS  lock fence waiting writers queue readers [gone]
 -- ARGV  token, ms for which the token is refused from here on ('0': it need not be)
--- Answer  {1} it was ours, {0} it was not
+-- Answer  1 it was ours, 0 it was not
 --
 -- Afterwards the token neither holds nor waits.
 local token, refused_ms = unpack(ARGV)
@@ -26,4 +26,4 @@ end
 if refused_ms ~= '0' then
   redis.call('SET', KEYS[7], '1', 'PX', refused_ms)
 end
-return {ours}
+return ours
