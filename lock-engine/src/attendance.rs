@@ -6,6 +6,7 @@ use lock_proto::memory::Grant;
 use lock_proto::{Event, Instant, LockError, LossReason};
 
 use crate::Loss;
+use crate::background::guarded;
 use crate::few::Few;
 
 /// One lock's state as its events tell it, and whoever waits for the next.
@@ -40,7 +41,26 @@ pub(crate) enum Outcome {
 }
 
 /// Whoever is to be woken once no lock is held any more.
-pub(crate) type Wakers = Few<Waker>;
+#[derive(Default)]
+pub(crate) struct Wakers(Few<Waker>);
+
+impl Wakers {
+    #[inline]
+    pub(crate) fn push(&mut self, waker: Waker) {
+        self.0.push(waker);
+    }
+
+    #[inline]
+    pub(crate) fn extend(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+        self.0.extend(wakers);
+    }
+
+    /// One that panics keeps neither the others asleep nor whoever wakes it from what it does next.
+    #[inline]
+    pub(crate) fn wake(self) {
+        self.0.for_each(|waker| guarded(|| waker.wake()));
+    }
+}
 
 impl<S> Attendance<S> {
     #[inline]

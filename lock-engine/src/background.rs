@@ -181,7 +181,7 @@ impl Background {
     }
 }
 
-/// A waker that panics is its owner's bug, and may not end everybody else's renewals.
+/// A waker that panics is its owner's bug, and may not end everybody else's renewals or waits.
 pub(crate) fn guarded(drive: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(drive));
 }

@@ -3,7 +3,7 @@
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lock_proto::{AcquireOptions, Demand, Fault, Instant, LockError, LockId, LockInfo, LossReason};
@@ -162,7 +162,7 @@ impl<L: Link> Engine<L> {
             let letters = std::mem::take(&mut post);
             letters.for_each(|(lock, letter)| self.link.send(lock, letter, now));
             if !posts || !self.link.has_news() {
-                wakers.for_each(Waker::wake);
+                wakers.wake();
                 return (seen, self.arm(deadline));
             }
             // Sending may take system calls: a lease that ran out meanwhile may not pass for one
@@ -424,7 +424,7 @@ impl<L: Link> Client for Engine<L> {
             }
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
         for lock in locks {
             self.input(lock, |state, now| state.hub.release(lock, now));
         }

@@ -227,13 +227,23 @@ fn an_acquire_that_moves_to_another_thread_wakes_it_there() {
 }
 
 #[test]
-fn a_waker_that_panics_leaves_nobody_else_asleep() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            std::panic::resume_unwind(Box::new("a waker's own bug"));
-        }
+fn a_waker_that_panics_neither_wakes_fewer_nor_stops_a_close() {
+    for place in places() {
+        let lock = place.lock();
+        let _held = block_on(lock.acquire(None)).unwrap();
+        let (mut first, mut second) = (acquiring(&lock), acquiring(&lock));
+        let (panics, woken) = (Waker::from(Arc::new(Panics)), Wakes::new());
+        let first = std::pin::Pin::new(&mut first).poll(&mut Context::from_waker(&panics));
+        assert!(first.is_pending() && woken.poll(&mut second).is_pending());
+        block_on(place.provider.close());
+        let cancelled = woken.finish(second).unwrap_err();
+        assert!(matches!(cancelled, LockError::Cancelled), "{cancelled}");
+        place.check_nothing_is_open();
     }
+}
+
+#[test]
+fn a_waker_that_panics_leaves_nobody_else_asleep() {
     let timers = lock_engine::Timers::started().unwrap();
     let at = lock_engine::Clock::System.now() + Duration::from_millis(50);
     let (mut first, mut second) = (timers.sleep_until(at), timers.sleep_until(at));
@@ -359,6 +369,15 @@ fn eventually(mut check: impl FnMut() -> bool) {
 fn threads() -> BTreeSet<String> {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux shows threads");
     tasks.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// A waker with a bug.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("a waker's own bug"));
+    }
 }
 
 /// A waker that counts.
