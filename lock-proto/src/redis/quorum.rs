@@ -78,7 +78,8 @@ impl Tally {
         self.voices[server] = voice;
     }
 
-    /// One that was absent from the round has said something about an earlier one.
+    /// Records what a server said. Of one that is absent it is about an earlier round, and shows only
+    /// that it is there.
     pub(crate) fn hear(&mut self, server: usize, voice: Voice) {
         match self.of(server) {
             Voice::Absent if voice.is_there() => self.set(server, Voice::Late),
