@@ -60,6 +60,20 @@ async fn a_waiter_is_let_in_by_the_release() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_is_let_in_by_a_script_that_the_server_forgot() {
+    let server = Server::start();
+    let provider = RedisLockProvider::new(&server.url()).await.unwrap();
+    let other = RedisLockProvider::new(&server.url()).await.unwrap();
+    let first = provider.create_lock("orders").acquire(LONG).await.unwrap();
+    let lock = other.create_lock("orders");
+    let waiting = tokio::spawn(async move { lock.acquire(LONG).await });
+    eventually("a waiter in the queue", || (waiters(&server, "orders") == Some(1)).then_some(()));
+    server.command(&["SCRIPT", "FLUSH"]).unwrap();
+    first.release().await.unwrap();
+    waiting.await.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_acquisition_leaves_nothing_behind() {
     let server = Server::start();
     let provider = RedisLockProvider::new(&server.url()).await.unwrap();

@@ -192,6 +192,10 @@ impl Parcel {
         replies: &mut [Value],
         answers: &mut Answers,
     ) -> Option<Self> {
+        let replies = match &self.content {
+            Some(Content::Command(command, _)) => wire::telling(command, replies),
+            Some(Content::Question(..)) | None => replies,
+        };
         if !self.spelled_out && wire::lacks_script(replies) {
             self.spelled_out = true;
             return Some(self);

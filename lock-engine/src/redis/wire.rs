@@ -63,7 +63,29 @@ const ROOM: usize = 128;
 fn script(pipeline: &mut Pipeline, command: &Command, inbox: &str, spelled_out: bool) {
     let mut call = Call { command: Cmd::new(), spelled_out };
     command.spell(inbox, &mut call);
+    if is_introduced(command) {
+        let lock = command.keys.lock();
+        let mut exists = Cmd::with_capacity(2, lock.len() + ROOM);
+        exists.arg("EXISTS").arg(lock);
+        pipeline.add_command(exists);
+    }
     pipeline.add_command(call.command);
+}
+
+/// Whether a question whose answer says nothing goes before the script, so that the next holder is
+/// told before the last: a server writes to its clients in the reverse of the order in which it came
+/// to have something for them (`clientInstallWriteHandler` in Redis's [networking.c]). Whoever is
+/// told first is often run first as well, and meanwhile the lock would rest.
+///
+/// [networking.c]: https://github.com/redis/redis/blob/7.0.15/src/networking.c
+fn is_introduced(command: &Command) -> bool {
+    matches!(command.verb, Verb::Leave { .. })
+}
+
+/// The replies that say something.
+pub(super) fn telling<'a>(command: &Command, replies: &'a mut [Value]) -> &'a mut [Value] {
+    let introductions = usize::from(is_introduced(command) && replies.len() > 1);
+    &mut replies[introductions..]
 }
 
 pub(super) fn words(pipeline: &mut Pipeline, words: &[String]) {
