@@ -5,6 +5,7 @@ mod connect;
 mod ear;
 mod errand;
 mod line;
+mod lookout;
 mod server;
 mod spawner;
 mod transport;

@@ -15,6 +15,7 @@ use redis::{ErrorKind, Pipeline, ServerErrorKind, Value};
 
 use super::cluster;
 use super::errand::{Errand, Purpose, Replies, Request};
+use super::lookout::{Lookout, look_soon};
 use super::server::Server;
 
 /// More parcels than this are not written in one piece, and so many are written at once: the first
@@ -50,7 +51,6 @@ pub(super) struct Line {
     me: Weak<Self>,
 }
 
-#[derive(Default)]
 struct Traffic {
     next: u64,
     /// What is unanswered, by its number, in its order.
@@ -63,9 +63,26 @@ struct Traffic {
     departing: bool,
     /// Writes what waits, and tells what was answered.
     keeper: Option<Waker>,
+    lookout: Lookout,
     /// When the last answer came.
     heard: Option<Instant>,
     dead: bool,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self {
+            next: 0,
+            errands: VecDeque::new(),
+            answered: Vec::new(),
+            waiting: VecDeque::new(),
+            departing: false,
+            keeper: None,
+            lookout: Lookout::here(),
+            heard: None,
+            dead: false,
+        }
+    }
 }
 
 impl Line {
@@ -86,7 +103,7 @@ impl Line {
             session,
             inbox: inbox.clone(),
             subscribed: Mutex::new(subscribed),
-            traffic: Mutex::default(),
+            traffic: Mutex::new(Traffic::new()),
             watched: AtomicBool::new(false),
             server: Arc::downgrade(server),
             me: me.clone(),
@@ -142,6 +159,9 @@ impl Line {
         traffic.keeper = Some(cx.waker().clone());
         if again {
             call(traffic);
+        } else if traffic.errands.len() >= FEW && traffic.lookout.look() {
+            drop(traffic);
+            look_soon(cx);
         }
     }
 
@@ -205,6 +225,7 @@ impl Line {
             }
             let number = traffic.next;
             traffic.next += 1;
+            traffic.lookout.expect(number);
             let errand = Errand::new(number, now, self.me.clone(), request, purpose);
             traffic.errands.push_back((number, Arc::clone(&errand)));
             errand
@@ -226,6 +247,7 @@ impl Line {
             if let Ok(place) = traffic.errands.binary_search_by_key(&number, |(own, _)| *own) {
                 traffic.errands.remove(place);
             }
+            traffic.lookout.answered();
             if !traffic.errands.is_empty() {
                 // Nobody who asks from now on waits for longer.
                 traffic.heard = Some(Clock::System.now());
