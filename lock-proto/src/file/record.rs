@@ -119,12 +119,21 @@ impl NextRecord {
         let fence = Record::fence_of(old)?.saturating_add(1).max(wall_micros);
         let mut text = String::with_capacity(ORDINARY_BYTES);
         text.push_str(MAGIC);
-        push_number(&mut text, "\nfence ", fence);
+        text.push_str("\nfence ");
+        let fence_at = text.len();
+        push_number(&mut text, fence);
+        let fence_text = fence_at..text.len();
         text.push_str("\nhost ");
         text.push_str(&identity.host);
         text.push_str("\npid ");
         text.push_str(&identity.pid);
-        push_number(&mut text, "\nsince ", wall_micros);
+        text.push_str("\nsince ");
+        // Spelling a number takes longer than anything else here, and usually it is the same.
+        if fence == wall_micros {
+            text.extend_from_within(fence_text);
+        } else {
+            push_number(&mut text, wall_micros);
+        }
         if let Some(owner) = owner {
             text.push_str("\nowner ");
             push_escaped(&mut text, owner);
@@ -150,8 +159,7 @@ fn lines(bytes: &[u8]) -> Option<impl Iterator<Item = &str>> {
 }
 
 /// Formatting a whole record at once would take longer than writing it to the file.
-fn push_number(text: &mut String, key: &str, number: u64) {
-    text.push_str(key);
+fn push_number(text: &mut String, number: u64) {
     let _ = write!(text, "{number}");
 }
 
