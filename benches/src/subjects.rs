@@ -32,8 +32,8 @@ pub const FLOOR: &str = "floor";
 pub const SAFE_FLOOR: &str = "floor, as safe";
 /// The floor of a lock on Redis, on the runtime of async-std.
 pub const ASYNC_STD_FLOOR: &str = "floor, async-std";
-/// Threads and a bare connection, without a client library; or threads that hand something on, and ask
-/// nobody.
+/// Threads and a bare connection, without a client library; or threads that hand a lock on, and ask the
+/// server now and then.
 pub const THREADS_FLOOR: &str = "floor, threads";
 /// A token that is handed on, without a lease.
 pub const HAND_OFF: &str = "floor, handing on";

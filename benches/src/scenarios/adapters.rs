@@ -54,10 +54,11 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
 pub fn one_key(bench: &Bench) -> Scenario<'_> {
     let about = "one Redis server, 8 tasks or threads of one process, one key";
     let scenario = Scenario::new("adapters-one-key", about, bench.pick(25, 11));
-    let baton = Arc::new(Baton::default());
+    let three = Adapters::start(bench, 8, true);
+    let baton = Arc::new(Baton::new(&three.server.url(), "floor of threads"));
     let threads: Vec<_> = (0..8).map(|_| Arc::clone(&baton)).collect();
     let span = bench.span(200, 70);
-    together(bench, scenario, Adapters::start(bench, 8, true))
+    together(bench, scenario, three)
         .with(THREADS_FLOOR, move || side_by_side_blocking(&threads, span))
 }
 
