@@ -53,9 +53,11 @@ fn answers_are_for_people_on_a_terminal() {
     assert_eq!(session.line(), "free");
 }
 
-/// The shell that script(1) takes is that of the caller, who may have another or none.
+/// The shell that script(1) takes is that of the caller, who may have another or none; and who runs
+/// the tests in the background has it ignore what is typed to interrupt.
 fn on_terminal(place: &Place, script: &str) -> Session {
-    let mut command = place.on_place("script", ["-qec", script, "/dev/null"]);
+    let script = ["--default-signal", "script", "-qec", script, "/dev/null"];
+    let mut command = place.on_place("env", script);
     command.env("SHELL", "/bin/sh");
     Session::start(command)
 }
