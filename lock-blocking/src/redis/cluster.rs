@@ -232,9 +232,13 @@ impl State {
     }
 }
 
-/// Where replies say that the keys are, unless the parcel was sent on too often already.
+/// Where replies say that the keys are, unless a part was carried out here, or the parcel was sent on
+/// too often already.
 pub(super) fn moved(replies: &RedisResult<Vec<Value>>, hops: u32) -> Option<Moved> {
-    let Ok([Value::ServerError(error), ..]) = replies.as_deref() else { return None };
+    let Ok([Value::ServerError(error), others @ ..]) = replies.as_deref() else { return None };
+    if !others.iter().all(|other| matches!(other, Value::ServerError(_))) {
+        return None;
+    }
     if error.kind() != Some(ServerErrorKind::Moved) || hops >= MOST_HOPS {
         return None;
     }
@@ -274,4 +278,23 @@ fn host_of(client: &Client) -> String {
         return host.clone();
     }
     String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replies(wire: &[&str]) -> RedisResult<Vec<Value>> {
+        wire.iter().map(|reply| redis::parse_redis_value(reply.as_bytes())).collect()
+    }
+
+    #[test]
+    fn a_parcel_of_which_a_part_was_carried_out_is_not_sent_elsewhere() {
+        let elsewhere = "-MOVED 7 other:6379\r\n";
+        let to = |replies| moved(&replies, 0).map(|moved| moved.to);
+        let other = Some(("other".to_owned(), 6379));
+        assert_eq!(to(replies(&[elsewhere])), other);
+        assert_eq!(to(replies(&[elsewhere, elsewhere])), other);
+        assert_eq!(to(replies(&[elsewhere, ":1\r\n"])), None);
+    }
 }

@@ -30,6 +30,12 @@ pub(super) fn command(
     if let Verb::Take { ttl, fencing } = command.verb {
         take(pipeline, command, ttl, fencing, session);
     } else {
+        if is_introduced(command) && !session.mends() {
+            let lock = command.keys.lock();
+            let mut exists = Cmd::with_capacity(2, lock.len() + ROOM);
+            exists.arg("EXISTS").arg(lock);
+            pipeline.add_command(exists);
+        }
         script(pipeline, command, inbox, spelled_out);
     }
 }
@@ -63,19 +69,14 @@ const ROOM: usize = 128;
 fn script(pipeline: &mut Pipeline, command: &Command, inbox: &str, spelled_out: bool) {
     let mut call = Call { command: Cmd::new(), spelled_out };
     command.spell(inbox, &mut call);
-    if is_introduced(command) {
-        let lock = command.keys.lock();
-        let mut exists = Cmd::with_capacity(2, lock.len() + ROOM);
-        exists.arg("EXISTS").arg(lock);
-        pipeline.add_command(exists);
-    }
     pipeline.add_command(call.command);
 }
 
 /// Whether a question whose answer says nothing goes before the script, so that the next holder is
 /// told before the last: a server writes to its clients in the reverse of the order in which it came
 /// to have something for them (`clientInstallWriteHandler` in Redis's [networking.c]). Whoever is
-/// told first is often run first as well, and meanwhile the lock would rest.
+/// told first is often run first as well, and meanwhile the lock would rest. A cluster's client tells
+/// one error of several commands, which would say nothing certain of the script: there is none there.
 ///
 /// [networking.c]: https://github.com/redis/redis/blob/7.0.15/src/networking.c
 fn is_introduced(command: &Command) -> bool {
