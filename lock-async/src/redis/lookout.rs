@@ -2,8 +2,7 @@
 
 use std::task::Context;
 
-/// So often at most, which takes some 60 us: a server that is near has answered by then. To sleep and
-/// to be woken takes a thread as long, where processors rest meanwhile.
+/// So often at most. With as many again nothing more was gained from a server on the same machine.
 const MOST_LOOKS: u32 = 64;
 /// After so many writes it is tried anew whether looking is worth it.
 const TRIED_AFTER: u64 = 128;
