@@ -1,4 +1,5 @@
-//! The three adapters side by side, on one Redis server.
+//! The three adapters side by side, on one Redis server. Their locks have fences, and so have the
+//! floors.
 
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ pub fn one(bench: &Bench) -> Scenario<'_> {
     let pace = bench.alone(60, 20);
     let Adapters { server, tokio, async_std, blocking } = three;
     let urls = [server.url()];
-    let floor = Arc::new(bench.block_on(RedisFloor::new(&urls, "floor")));
+    let floor = Arc::new(bench.block_on(RedisFloor::new(&urls, "floor")).fenced());
     let floor_async_std = async_std::task::block_on(RedisFloor::new(&urls, "floor, async-std"));
-    let floor_async_std = Arc::new(floor_async_std);
+    let floor_async_std = Arc::new(floor_async_std.fenced());
     let about = "one Redis server, one task or thread: the adapters beside each other";
     Scenario::new("adapters-uncontended", about, bench.pick(41, 21))
         .with(TOKIO, move || {
@@ -43,7 +44,7 @@ pub fn many_keys(bench: &Bench) -> Scenario<'_> {
     let threads = Pieces::connect(&three.server.address(), 64);
     let async_std = async_std::task::block_on(RedisFloor::new(&[three.server.url()], ""));
     let key = |number| async_std.for_key(&format!("floor, async-std {number}"));
-    let tasks: Vec<_> = (0..64).map(|number| Arc::new(key(number))).collect();
+    let tasks: Vec<_> = (0..64).map(|number| Arc::new(key(number).fenced())).collect();
     let span = bench.span(200, 70);
     together(bench, scenario, three)
         .with(THREADS_FLOOR, move || side_by_side_blocking(&threads, span))

@@ -1,8 +1,10 @@
 //! Locks on files.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lock_proto::file::file_name;
 use lock_tokio::{FileLockProvider, LockProvider as _};
 use tempfile::TempDir;
 
@@ -19,14 +21,20 @@ const WAITERS: usize = 8;
 /// One task, one acquire + release after another.
 pub fn one_task(bench: &Bench) -> Scenario<'_> {
     let directory = TempDir::new().expect("the temporary directory is there");
-    let path = |name: &str| directory.path().join(name);
+    // To look up a deeper path, or a longer name, takes longer: all have the like of them.
+    let place = |subject: &str| {
+        let place = directory.path().join(subject);
+        fs::create_dir(&place).expect("the directory is ours");
+        place
+    };
+    let path = |subject: &str| place(subject).join(file_name("orders"));
     let floor = Arc::new(Flock::new(&path("flock")));
     let safe = Arc::new(SafeFlock(Flock::new(&path("safe"))));
-    let ours = FileLockProvider::new(path("ours")).expect("the directory is ours");
+    let ours = FileLockProvider::new(place("ours")).expect("the directory is ours");
     let ours = Arc::new(ours.create_lock("orders"));
     let standard = Arc::new(StdFile(path("std")));
     let fs4 = Arc::new(Fs4(path("fs4")));
-    let distributed = Arc::new(DistributedFile::new(directory.path(), "distributed"));
+    let distributed = Arc::new(DistributedFile::new(&place("distributed"), "orders"));
     let executor = bench.tokio();
     let pace = Alone { batch: 10, ..bench.alone(30, 10) };
     let about = "one file, one task; the floor is open, flock, close";

@@ -21,6 +21,8 @@ pub struct RedisFloor {
     servers: Vec<MultiplexedConnection>,
     script: Arc<str>,
     key: String,
+    /// Where it counts its holders, if each is to have a number.
+    fence: Option<String>,
     poll: Duration,
 }
 
@@ -35,13 +37,18 @@ impl RedisFloor {
             script = load.query_async(&mut server).await.expect("a script that compiles");
         }
         let poll = Duration::from_millis(10);
-        Self { servers, script: script.into(), key: key.to_owned(), poll }
+        Self { servers, script: script.into(), key: key.to_owned(), fence: None, poll }
+    }
+
+    /// The same with a fence, which is minted in the write that takes the lock.
+    pub fn fenced(self) -> Self {
+        Self { fence: Some(format!("{}: fence", self.key)), ..self }
     }
 
     /// The same connections for another key.
     pub fn for_key(&self, key: &str) -> Self {
         let (servers, script) = (self.servers.clone(), Arc::clone(&self.script));
-        Self { servers, script, key: key.to_owned(), poll: self.poll }
+        Self { servers, script, key: key.to_owned(), fence: None, poll: self.poll }
     }
 
     async fn take_once(&self, token: &str) -> bool {
@@ -49,7 +56,13 @@ impl RedisFloor {
             let mut server = server.clone();
             let mut set = cmd("SET");
             set.arg(&self.key).arg(token).arg("NX").arg("PX").arg(LEASE_MS);
-            async move { set.query_async::<Value>(&mut server).await }
+            async move {
+                let Some(fence) = &self.fence else { return set.query_async(&mut server).await };
+                let mut both = redis::pipe();
+                both.add_command(set).cmd("INCR").arg(fence);
+                let (taken, _fence): (Value, i64) = both.query_async(&mut server).await?;
+                Ok::<Value, redis::RedisError>(taken)
+            }
         });
         let taken = join_all(asked).await;
         let yeses = taken.iter().filter(|answer| matches!(answer, Ok(Value::Okay))).count();
