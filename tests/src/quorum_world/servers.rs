@@ -223,7 +223,9 @@ impl World<'_> {
 
     /// How many servers have granted the lock to one of `tokens` for at least that long, at no less
     /// than `ballot`: what was granted at a lower one may be on its way back.
-    pub(super) fn grants(&self, tokens: &BTreeSet<String>, left: u64, ballot: u64) -> usize {
+    pub(super) fn grants(&mut self, tokens: &BTreeSet<String>, left: u64, ballot: u64) -> usize {
+        // A server that was not asked for a while has not looked at its clock for as long.
+        self.servers.iter_mut().for_each(|server| server.set_clock(self.now));
         let long_enough = |server: &&Server| {
             tokens.iter().any(|token| server.lease_of(&self.keys, token) >= left)
         };
