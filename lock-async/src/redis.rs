@@ -6,6 +6,7 @@ mod ear;
 mod errand;
 mod line;
 mod lookout;
+mod queue;
 mod server;
 mod spawner;
 mod transport;

@@ -1,6 +1,5 @@
 //! One server, whether it is connected or not, and the task that keeps it so.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use lock_proto::{Fault, Instant, Jitter};
 
 use super::connect::{Connected, Connector};
 use super::line::{Line, Overdue};
+use super::queue::Queue;
 
 /// More parcels than this don't wait for a connection.
 const MOST_WAITING: usize = 100_000;
@@ -37,7 +37,7 @@ pub(super) struct Server {
 struct State {
     phase: Phase,
     /// What waits for a connection.
-    queue: VecDeque<Parcel>,
+    queue: Queue<Parcel>,
     generation: u64,
     /// The latest connection of which it is known that it was lost.
     lost: u64,
@@ -81,7 +81,7 @@ impl Server {
             response_timeout,
             state: Mutex::new(State {
                 phase: Phase::Down(None),
-                queue: VecDeque::new(),
+                queue: Queue::new(),
                 generation: 0,
                 lost: 0,
                 listened: false,
@@ -115,8 +115,11 @@ impl Server {
                 line.send(parcel);
             }
             Phase::Down(_) if state.queue.len() < MOST_WAITING => {
-                state.queue.push_back(parcel);
-                wake(state.keeper.take(), state);
+                let end = parcel.not_after();
+                // Whoever keeps the server knows when the next is too late, unless this is the next.
+                if state.queue.push(parcel, end) {
+                    wake(state.keeper.take(), state);
+                }
             }
             Phase::Down(_) => {
                 drop(state);
@@ -175,7 +178,9 @@ impl Server {
             Phase::Down(Some(fault)) => Standing::Failed(fault.clone()),
             Phase::Gone => Standing::Failed(gone()),
             Phase::Down(None) => {
-                state.news.push(cx.waker().clone());
+                if !state.news.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.news.push(cx.waker().clone());
+                }
                 Standing::Trying
             }
         }
@@ -261,20 +266,9 @@ impl Server {
 
     /// Sends back what has waited too long, and says when the next has.
     fn expire(&self) -> Option<Instant> {
-        let now = Clock::System.now();
-        let mut late = Vec::new();
-        let next = {
+        let (late, next) = {
             let mut state = self.state();
-            let mut kept = VecDeque::with_capacity(state.queue.len());
-            for parcel in state.queue.drain(..) {
-                if now > parcel.not_after() {
-                    late.push(parcel);
-                } else {
-                    kept.push_back(parcel);
-                }
-            }
-            state.queue = kept;
-            state.queue.iter().map(Parcel::not_after).min()
+            (state.queue.take_late(Clock::System.now()), state.queue.next_end())
         };
         late.into_iter().for_each(Parcel::expire);
         // A parcel may still be sent at its very moment.
@@ -298,7 +292,7 @@ impl Server {
                     news.into_iter().for_each(Waker::wake);
                     return true;
                 }
-                std::mem::take(&mut state.queue)
+                state.queue.take()
             };
             for parcel in waiting {
                 connected.line.send(parcel);
@@ -311,7 +305,7 @@ impl Server {
         let (waiting, news) = {
             let mut state = self.state();
             state.phase = Phase::Down(Some(fault.clone()));
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.news))
+            (state.queue.take(), std::mem::take(&mut state.news))
         };
         for parcel in waiting {
             parcel.fail(fault.clone());
@@ -390,7 +384,7 @@ impl Drop for Keeper {
         let (phase, waiting, news) = {
             let mut state = self.0.state();
             let phase = std::mem::replace(&mut state.phase, Phase::Gone);
-            (phase, std::mem::take(&mut state.queue), std::mem::take(&mut state.news))
+            (phase, state.queue.take(), std::mem::take(&mut state.news))
         };
         if let Phase::Up(line) = phase {
             line.kill();
