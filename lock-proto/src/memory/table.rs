@@ -316,8 +316,8 @@ impl LockTable {
             Err(newcomer) if wait => newcomer,
             Err(_) => return Some(Reply::Busy),
         };
-        let queues = self.queues(is_counted(newcomer.demand));
-        let queue = queues.entry(name.clone()).or_default();
+        let queue = self.queues(is_counted(newcomer.demand)).get_mut(name);
+        let queue = queue.expect("whoever was not let in met a queue");
         queue.exclusive_waiters += usize::from(newcomer.demand == Demand::Exclusive);
         queue.waiters.push_back(Waiter { request, newcomer });
         self.waiting += 1;
