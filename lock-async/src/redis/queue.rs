@@ -20,7 +20,7 @@ impl<T> Queue<T> {
         Self { items: BTreeMap::new(), ends: BTreeSet::new(), count: 0 }
     }
 
-    /// Adds an item that may wait until `end`, and says whether no other's time is over before.
+    /// Adds an item that may wait until `end`, and says whether that is before the end of all others.
     pub(super) fn push(&mut self, item: T, end: Instant) -> bool {
         let is_first = self.next_end().is_none_or(|next| end < next);
         self.items.insert(self.count, item);
