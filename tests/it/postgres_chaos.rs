@@ -91,6 +91,13 @@ pub(crate) async fn until_waiting(server: &PostgresServer, name: &str, count: us
     until("all in the queue", || waiters(server, name).len() == count).await;
 }
 
+/// Waits until so many locks are held that nobody shares: whoever tries for permits shares the
+/// gate for a moment, and is not inside.
+pub(crate) async fn until_inside(server: &PostgresServer, count: usize) {
+    let held = || server.advisory_locks().into_iter().filter(|lock| lock.exclusive && lock.granted);
+    until("somebody is inside", || held().count() == count).await;
+}
+
 /// Waits until the server knows of no lock.
 pub(crate) async fn until_none_left(server: &PostgresServer) {
     until("no lock is left", || server.advisory_locks().is_empty()).await;

@@ -8,7 +8,7 @@ use lock_tests::redis::eventually;
 use lock_tokio::LossReason;
 use lock_tokio::prelude::*;
 
-use super::{LONG, SLACK, tests, until, until_none_left, within};
+use super::{LONG, SLACK, tests, until_inside, until_none_left, within};
 use crate::worker::Worker;
 
 /// How often whoever is inside the gate looks for permits of those that could not tell it.
@@ -46,7 +46,7 @@ async fn permits_are_handed_over_by_a_message_and_not_by_the_next_look() {
         let semaphore = semaphores[round as usize % 2].clone();
         let waiting = task::spawn(async move { semaphore.acquire(LONG).await });
         // The permit, and the gate.
-        until("somebody is inside", || server.advisory_locks().len() == 2).await;
+        until_inside(&server, 2).await;
         // By now it has looked, and heard that there is nothing.
         task::sleep(Duration::from_millis(30)).await;
         let released = Instant::now();
@@ -68,13 +68,10 @@ async fn a_taker_whose_session_ends_gives_way_and_comes_again() {
     let semaphore = here.create_semaphore("permits", 2);
     let waiting = task::spawn(async move { semaphore.acquire(LONG).await });
     for _ in 0..3 {
-        // Whoever holds the gate holds one lock, and the other one has two.
-        let taker = || sole_holder(&server);
-        until("somebody is inside", || taker().is_some()).await;
-        let inside = taker().unwrap();
-        server.terminate(inside);
-        until("it is inside again", || taker().is_some_and(|pid| pid != inside)).await;
+        until_inside(&server, 3).await;
+        server.terminate(sole_holder(&server));
     }
+    until_inside(&server, 3).await;
     held.release().await.unwrap();
     let next = within("the permit", LOOK, waiting).await.unwrap();
     assert!(next.is_valid());
@@ -82,11 +79,11 @@ async fn a_taker_whose_session_ends_gives_way_and_comes_again() {
     until_none_left(&server).await;
 }
 
-/// The session that holds one lock, where three are held.
-fn sole_holder(server: &PostgresServer) -> Option<u32> {
+/// The session that holds one lock, where the other one has both permits.
+fn sole_holder(server: &PostgresServer) -> u32 {
     let locks = server.advisory_locks();
-    let count = |pid| locks.iter().filter(|lock| lock.pid == pid).count();
-    locks.iter().map(|lock| lock.pid).find(|pid| locks.len() == 3 && count(*pid) == 1)
+    let alone = |pid| locks.iter().filter(|lock| lock.pid == pid).count() == 1;
+    locks.iter().map(|lock| lock.pid).find(|pid| alone(*pid)).unwrap()
 }
 
 async fn a_holder_of_permits_learns_of_their_loss() {

@@ -6,7 +6,7 @@ use async_std::task;
 use lock_tests::postgres::{PostgresOptions, PostgresServer};
 use lock_tokio::prelude::*;
 
-use super::{LONG, foreigner, give_back, until, until_none_left, until_waiting};
+use super::{LONG, foreigner, give_back, until_inside, until_none_left, until_waiting};
 
 /// A server that writes down every statement before it carries it out.
 fn server() -> PostgresServer {
@@ -118,7 +118,7 @@ async fn whoever_waits_for_permits_looks_once_a_second_at_most() {
         })
         .collect();
     // Both permits, and the gate.
-    until("somebody is inside", || server.advisory_locks().len() >= 3).await;
+    until_inside(&server, 3).await;
     task::sleep(Duration::from_millis(200)).await;
     let started = std::time::Instant::now();
     let sent = asked(&server, task::sleep(Duration::from_millis(2500))).await;
