@@ -165,7 +165,7 @@ impl PostgresLockProviderBuilder {
     }
 
     /// How many connections there may be at a time; who needs one more waits for it. From 1 to
-    /// 1000.
+    /// 1000. Readers share a lock only if there may be two: one finds out whether a writer waits.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.setup.set_max_connections(connections);

@@ -89,7 +89,7 @@ impl PostgresLink {
         match pool.sessions.any(now) {
             Place::On(session) => ask_on(pool, session, order),
             Place::New(session) => self.open_session(pool, session, order),
-            Place::Through { .. } | Place::Full => {
+            Place::Through { .. } | Place::Soon | Place::Full => {
                 drop(pool);
                 order.fail(&Fault::not_sent("every connection of the pool waits for a lock"));
             }
@@ -97,11 +97,17 @@ impl PostgresLink {
         pending
     }
 
-    /// Notes what an answer says about where its lock stands, before the lock hears it.
-    pub(super) fn note(&self, origin: Origin, reply: &Result<Reply, Fault>, now: Instant) {
+    /// Notes what an answer says about where its lock stands, before the lock hears it. Says who may
+    /// find a place now.
+    pub(super) fn note(
+        &self,
+        origin: Origin,
+        reply: &Result<Reply, Fault>,
+        now: Instant,
+    ) -> Option<LockId> {
         let mut pool = self.pool();
         let Origin { seat: id, session, verb, .. } = origin;
-        let Some(seat) = pool.seats.get_mut(&id) else { return };
+        let seat = pool.seats.get_mut(&id)?;
         let key = seat.key;
         if let (Verb::Try, Ok(Reply::Busy)) = (verb, reply) {
             self.crowds.note(queue_of(key), now);
@@ -129,6 +135,8 @@ impl PostgresLink {
             Ok(_) | Err(_) => {}
         }
         self.plan(&pool);
+        let next = pool.sessions.poll_standby(key)?;
+        pool.seats.get(&next).map(|seat| seat.lock)
     }
 
     /// Nobody knows what stands on a session: it ends, and nobody new is placed there. Those who
@@ -179,8 +187,15 @@ impl PostgresLink {
         };
         let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = place
         else {
-            let excluded = pool.sessions.excludes(&request.command);
-            return Some(if excluded { Reply::Busy } else { Reply::Full });
+            if pool.sessions.excludes(&request.command) {
+                return Some(Reply::Busy);
+            }
+            if place == Place::Full {
+                return Some(Reply::Full);
+            }
+            pool.seats.insert(id, Seat { lock, key, session: None, held: false });
+            pool.sessions.stand_by(id, key);
+            return Some(Reply::Soon);
         };
         let held = seated.is_some();
         pool.seats.insert(id, Seat { lock, key, session: Some(session), held });
@@ -200,7 +215,7 @@ impl PostgresLink {
                     ask_on(pool, probe, order);
                 }
             }
-            Place::Full => {}
+            Place::Soon | Place::Full => {}
         }
         None
     }
@@ -440,7 +455,10 @@ impl Link for PostgresLink {
     }
 
     fn forget(&self, site: &SeatId, _lock: LockId) {
-        self.pool().seats.remove(site);
+        let mut pool = self.pool();
+        if let Some(seat) = pool.seats.remove(site) {
+            pool.sessions.forget(*site, seat.key);
+        }
     }
 
     fn info(

@@ -8,6 +8,7 @@ use lock_proto::postgres::{AdvisoryKey, Command, Reply, SeatId, SessionId, Verb}
 use lock_proto::{Fault, FaultKind, Instant, LockId, RequestId};
 
 use super::link::PostgresLink;
+use crate::background::Driven as _;
 use crate::engine::Engine;
 use crate::pending::Promise;
 
@@ -247,8 +248,11 @@ impl Ticket {
                 // cancelled instead of another.
                 engine.link().abandon(self.origin.session);
             }
-            engine.link().note(self.origin, &reply, engine.clock().now());
+            let next = engine.link().note(self.origin, &reply, engine.clock().now());
             engine.answer([(self.origin.lock, self.origin.request, reply)]);
+            if let Some(next) = next {
+                engine.nudge(next);
+            }
         }
     }
 }

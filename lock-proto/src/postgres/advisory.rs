@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::call::{Command, Mode, Reply, Subject, Verb};
 use super::key::AdvisoryKey;
 use super::leaving::Leaving;
-use super::phase::{Asked, Failing, Phase, Wish};
+use super::phase::{Asked, Failing, Phase, Wish, no_session};
 use crate::event::Events;
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
@@ -284,7 +284,11 @@ impl AdvisoryLock {
             }
             Ok(Reply::Full) => {
                 self.dirty = asked.before;
-                self.rest(now);
+                self.find_no_session(now);
+            }
+            Ok(Reply::Soon) => {
+                self.dirty = asked.before;
+                self.stand_by(now);
             }
             // From here on the lock may be ours all the same, so that it is given back.
             Ok(Reply::Expired) if wanted => self.await_end(asked.verb, now),
@@ -349,21 +353,25 @@ impl AdvisoryLock {
     }
 
     /// There is no session to wait on: it is tried again in a while.
-    fn rest(&mut self, now: Instant) {
+    fn find_no_session(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
-        wish.queues = false;
-        if core::mem::take(&mut wish.presumes) {
-            // There may be room to try.
-            wish.ask_at = now;
-            return;
-        }
-        wish.ask_at = now + self.backoff.rest(wish.rests, &mut self.jitter);
-        wish.rests = wish.rests.saturating_add(1);
         if !self.budget.waits() {
-            let fault = Fault::not_sent(
-                "every connection of the pool is in use: allow more with max_connections",
-            );
-            self.fail(LockError::Connection(fault), now);
+            self.fail(LockError::Connection(no_session()), now);
+        } else if core::mem::take(&mut wish.presumes) {
+            // There may be room to try.
+            wish.queues = false;
+            wish.ask_at = now;
+        } else {
+            wish.rest(self.backoff, &mut self.jitter, now);
+        }
+    }
+
+    /// There will be a session soon, and a nudge says when.
+    fn stand_by(&mut self, now: Instant) {
+        let Phase::Wanting(wish) = &mut self.phase else { return };
+        wish.rest(self.backoff, &mut self.jitter, now);
+        if !self.budget.waits() {
+            self.failing = Some(Failing { since: now, last: no_session() });
         }
     }
 
@@ -378,9 +386,8 @@ impl AdvisoryLock {
         }
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, last: fault });
-        wish.queues = false;
-        wish.ask_at = now + self.backoff.rest(wish.rests, &mut self.jitter);
-        wish.rests = wish.rests.saturating_add(1);
+        wish.repeats = wish.repeats.saturating_add(1);
+        wish.rest(self.backoff, &mut self.jitter, now);
     }
 
     /// The answer to what was asked in leaving.

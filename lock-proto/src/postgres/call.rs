@@ -105,6 +105,8 @@ pub enum Reply {
     Busy,
     /// The pool has no session on which that could be asked.
     Full,
+    /// Nor has this, but it will when others of us have heard: then the lock is nudged.
+    Soon,
     /// The `lock_timeout` came. The lock may have been granted at the same moment.
     Expired,
     /// The wait was cancelled, by us or by somebody else. The lock may have been granted at the

@@ -8,7 +8,7 @@ use super::advisory::{LONGEST_WAIT, SHORTEST_WAIT, SILENCE, TRIES_WITHIN};
 use super::call::{Command, PermitKeys, Permits, Reply, Subject, Verb};
 use super::key::AdvisoryKey;
 use super::leaving::Leaving;
-use super::phase::{Asked, Failing, Phase, Wish};
+use super::phase::{Asked, Failing, Phase, Wish, no_session};
 use crate::event::Events;
 use crate::lease::{Due, Hold, Terms};
 use crate::machine::RequestIds;
@@ -22,8 +22,6 @@ use crate::{
 
 /// How often whoever is inside the gate looks for permits of those who could not tell it.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often a single try looks for a session on which nobody else is about to take a permit.
-const PATIENCE: u32 = 8;
 /// One question and one cancel beside it.
 const REQUESTS: usize = 2;
 
@@ -286,8 +284,11 @@ impl PermitLock {
             }
             (_, Ok(Reply::Full)) => {
                 self.doubt = asked.before;
-                self.rest(now);
-                self.fail_if_once(now);
+                self.find_no_session(now);
+            }
+            (_, Ok(Reply::Soon)) => {
+                self.doubt = asked.before;
+                self.stand_by(now);
             }
             (_, Ok(Reply::Expired)) if wanted => self.await_end(asked.verb, now),
             (_, Ok(Reply::Deadlock(detail))) if wanted => {
@@ -317,7 +318,7 @@ impl PermitLock {
                 self.lingers = true;
             }
         }
-        let Phase::Wanting(wish) = &self.phase else { return };
+        let Phase::Wanting(wish) = &mut self.phase else { return };
         if !self.budget.waits() && !wish.may_be_repeated(&fault) {
             return self.fail(LockError::Connection(fault), now);
         }
@@ -327,6 +328,7 @@ impl PermitLock {
         }
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, last: fault });
+        wish.repeats = wish.repeats.saturating_add(1);
         self.rest(now);
     }
 
@@ -354,20 +356,24 @@ impl PermitLock {
 
     /// There is no session to ask on: it is tried again in a while.
     fn rest(&mut self, now: Instant) {
-        let Phase::Wanting(wish) = &mut self.phase else { return };
-        wish.queues = false;
-        wish.ask_at = now + self.backoff.rest(wish.rests, &mut self.jitter);
-        wish.rests = wish.rests.saturating_add(1);
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.rest(self.backoff, &mut self.jitter, now);
+        }
     }
 
-    /// Who asks once has found that there is nowhere to ask.
-    fn fail_if_once(&mut self, now: Instant) {
-        let Phase::Wanting(wish) = &self.phase else { return };
-        if !self.budget.waits() && wish.rests > PATIENCE {
-            let fault = Fault::not_sent(
-                "every connection of the pool is in use: allow more with max_connections",
-            );
-            self.fail(LockError::Connection(fault), now);
+    fn find_no_session(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Wanting(_)) && !self.budget.waits() {
+            self.fail(LockError::Connection(no_session()), now);
+        } else {
+            self.rest(now);
+        }
+    }
+
+    /// There will be a session soon, and a nudge says when.
+    fn stand_by(&mut self, now: Instant) {
+        self.rest(now);
+        if matches!(self.phase, Phase::Wanting(_)) && !self.budget.waits() {
+            self.failing = Some(Failing { since: now, last: no_session() });
         }
     }
 
@@ -478,7 +484,7 @@ impl Machine for PermitLock {
 
     fn handle_nudge(&mut self, now: Instant) {
         if let Phase::Wanting(wish) = &mut self.phase
-            && self.inside
+            && (self.inside || !self.doubt)
         {
             wish.ask_at = now;
             self.told = true;

@@ -6,7 +6,7 @@ use super::advisory::SHORTEST_WAIT;
 use super::call::Verb;
 use super::leaving::Leaving;
 use crate::lease::Hold;
-use crate::{Fault, FaultKind, Instant, RequestId};
+use crate::{Backoff, Fault, FaultKind, Instant, Jitter, RequestId};
 
 /// A server that has answered nothing for so long ends even a wait without an end.
 const FAILING_FOR: Duration = Duration::from_secs(30);
@@ -37,6 +37,8 @@ pub(super) struct Wish {
     /// Whether it queues without having been refused.
     pub(super) presumes: bool,
     pub(super) rests: u32,
+    /// How often it was asked on a session that broke, or could not be asked there.
+    pub(super) repeats: u32,
 }
 
 /// The one unanswered question.
@@ -58,7 +60,7 @@ pub(super) struct Failing {
 
 impl Wish {
     pub(super) fn new(give_up_at: Instant, now: Instant) -> Self {
-        Self { give_up_at, ask_at: now, queues: false, presumes: false, rests: 0 }
+        Self { give_up_at, ask_at: now, queues: false, presumes: false, rests: 0, repeats: 0 }
     }
 
     /// The next question is to wait, unless no time is left for that.
@@ -68,11 +70,23 @@ impl Wish {
         self.ask_at = if in_time { now } else { self.give_up_at };
     }
 
+    /// There is nowhere to ask: it is tried again in a while.
+    pub(super) fn rest(&mut self, backoff: Backoff, jitter: &mut Jitter, now: Instant) {
+        self.queues = false;
+        self.ask_at = now + backoff.rest(self.rests, jitter);
+        self.rests = self.rests.saturating_add(1);
+    }
+
     /// Whether a single try that ended so is asked again: what ended may have been a session that
     /// others had before, which says nothing of the server.
     pub(super) fn may_be_repeated(&self, fault: &Fault) -> bool {
-        fault.kind() == FaultKind::Unknown && self.rests < REPEATS
+        fault.kind() == FaultKind::Unknown && self.repeats < REPEATS
     }
+}
+
+/// What a single try says that found no session.
+pub(super) fn no_session() -> Fault {
+    Fault::not_sent("every connection of the pool is in use: allow more with max_connections")
 }
 
 impl Failing {

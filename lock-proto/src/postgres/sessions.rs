@@ -1,6 +1,6 @@
 //! Which lock stands on which session of a pool.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -16,11 +16,16 @@ use crate::Instant;
 /// - A session is let in wherever it is inside already, whoever waits. So no session takes one lock
 ///   for two, with two exceptions: readers share a session when another session has found that a
 ///   reader may come in, and takers of permits share one if each leaves out what the others have.
+///   For that, one session stays outside.
 /// - As long as there may be two sessions, one is left for those that need not wait.
+/// - A try that finds no place only because others are about to hear stands by, and is told when
+///   one of them has heard.
 #[derive(Debug)]
 pub struct Sessions {
     limits: PoolLimits,
     entries: BTreeMap<SessionId, Entry>,
+    /// Those that found no place only because others were about to hear.
+    standby: BTreeSet<(AdvisoryKey, SeatId)>,
     next: u64,
     next_seat: u64,
 }
@@ -64,6 +69,8 @@ pub enum Place {
         /// The session that shares the lock.
         session: SessionId,
     },
+    /// Nowhere until others of us have heard, who are about to.
+    Soon,
     /// Nowhere, for now.
     Full,
 }
@@ -93,8 +100,17 @@ struct Entry {
 #[derive(Debug)]
 struct Stand {
     claim: Claim,
-    /// Whether it is known to have all that it wants.
-    settled: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not heard yet.
+    Asking,
+    /// It is inside the gate, and has its permits yet to take.
+    Inside,
+    /// It is known to have all that it wants.
+    Settled,
 }
 
 #[derive(Debug)]
@@ -116,7 +132,7 @@ impl Sessions {
     /// No sessions yet.
     #[must_use]
     pub fn new(limits: PoolLimits) -> Self {
-        Self { limits, entries: BTreeMap::new(), next: 0, next_seat: 0 }
+        Self { limits, entries: BTreeMap::new(), standby: BTreeSet::new(), next: 0, next_seat: 0 }
     }
 
     /// A seat for one acquisition, which stands on no session yet.
@@ -130,8 +146,12 @@ impl Sessions {
     pub fn place(&mut self, seat: SeatId, command: &Command, now: Instant) -> Place {
         let (key, claim) = (command.key(), Claim::of(&command.subject));
         let waits = matches!(command.verb, Verb::Wait { .. });
+        self.standby.remove(&(key, seat));
         if waits && self.leaves_none() {
             return Place::Full;
+        }
+        if !waits && self.is_kept_outside(key, &claim) {
+            return Place::Soon;
         }
         let place = if waits || !self.limits.multiplexed {
             // Waits take the newest, so that the oldest is left to be shared.
@@ -145,6 +165,7 @@ impl Sessions {
         let place = match place {
             Some(session) => Place::On(session),
             None if self.may_open() => Place::New(self.open(now)),
+            None if !waits && self.is_heard_soon(key) => return Place::Soon,
             None => return Place::Full,
         };
         self.stand(seat, key, claim, &place, now);
@@ -162,6 +183,28 @@ impl Sessions {
         let (key, claim) = (command.key(), Claim::of(&command.subject));
         let mut present = self.entries.values().flat_map(|it| it.stands.range(all_of(key)));
         command.verb == Verb::Try && present.any(|(_, stand)| claim.excludes(&stand.claim))
+    }
+
+    /// A seat whose place is [`Place::Soon`] is to be told when it may find another.
+    pub fn stand_by(&mut self, seat: SeatId, key: AdvisoryKey) {
+        self.standby.insert((key, seat));
+    }
+
+    /// Who may ask again, now that somebody has heard about `key`: the oldest that stands by. One
+    /// at a time, since each takes the place that the next then waits for.
+    pub fn poll_standby(&mut self, key: AdvisoryKey) -> Option<SeatId> {
+        let next = if self.limits.multiplexed {
+            self.standby.range(all_of(key)).next().copied()?
+        } else {
+            self.standby.first().copied()?
+        };
+        self.standby.remove(&next);
+        Some(next.1)
+    }
+
+    /// A seat is given up.
+    pub fn forget(&mut self, seat: SeatId, key: AdvisoryKey) {
+        self.standby.remove(&(key, seat));
     }
 
     /// The last session that is not inside stays outside, to find for readers whether they may come
@@ -183,13 +226,31 @@ impl Sessions {
         }
     }
 
+    /// Whether a reader would take the last session that is outside, while it is not known yet
+    /// whether others of us are inside.
+    fn is_kept_outside(&self, key: AdvisoryKey, claim: &Claim) -> bool {
+        let Claim::Shared = claim else { return false };
+        if !self.limits.multiplexed || !self.is_heard_soon(key) {
+            return false;
+        }
+        let inside = self.entries.values().any(|entry| entry.shares(key));
+        let outside = self.entries.values().filter(|entry| entry.has_room_for(key, claim));
+        !inside && outside.count() + self.openable() <= 1
+    }
+
+    /// Whether an answer is about to come that may make room for others who want `key`.
+    fn is_heard_soon(&self, key: AdvisoryKey) -> bool {
+        let key = Some(key).filter(|_| self.limits.multiplexed);
+        self.entries.values().any(|entry| entry.is_about_to_hear(key))
+    }
+
     fn stand(&mut self, seat: SeatId, key: AdvisoryKey, claim: Claim, place: &Place, now: Instant) {
         let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = *place
         else {
             return;
         };
         if let Some(entry) = self.entries.get_mut(&session) {
-            entry.stands.insert((key, seat), Stand { claim, settled: false });
+            entry.stands.insert((key, seat), Stand { claim, stage: Stage::Asking });
             self.plan(session, now);
         }
     }
@@ -217,19 +278,20 @@ impl Sessions {
         let Some(entry) = self.entries.get_mut(&session) else { return };
         entry.waiting.take_if(|waiting| *waiting == seat);
         if let Some(stand) = entry.stands.get_mut(&(key, seat)) {
-            // Whoever is inside the gate has its permits yet to take.
-            stand.settled = !matches!(stand.claim, Claim::Permits { .. });
+            let takes = matches!(stand.claim, Claim::Permits { .. });
+            stand.stage = if takes { Stage::Inside } else { Stage::Settled };
         }
     }
 
     /// `seat` has got permits.
     pub fn took(&mut self, session: SessionId, seat: SeatId, key: AdvisoryKey, permits: &[u32]) {
         let stand = self.entries.get_mut(&session).and_then(|it| it.stands.get_mut(&(key, seat)));
-        let Some(Stand { claim: Claim::Permits { wanted, taken }, settled }) = stand else {
+        let Some(Stand { claim: Claim::Permits { wanted, taken }, stage }) = stand else {
             return;
         };
         taken.extend(permits);
-        *settled = u32::try_from(taken.len()).is_ok_and(|taken| taken >= *wanted);
+        let complete = u32::try_from(taken.len()).is_ok_and(|taken| taken >= *wanted);
+        *stage = if complete { Stage::Settled } else { Stage::Inside };
     }
 
     /// The permits that others have on the session of `seat`.
@@ -312,7 +374,13 @@ impl Sessions {
     }
 
     fn may_open(&self) -> bool {
-        self.entries.values().filter(|entry| !entry.retired).count() < self.limits.most
+        self.openable() > 0
+    }
+
+    /// How many more sessions there may be.
+    fn openable(&self) -> usize {
+        let there = self.entries.values().filter(|entry| !entry.retired).count();
+        self.limits.most.saturating_sub(there)
     }
 
     fn others(
@@ -355,14 +423,25 @@ impl Entry {
             && match claim {
                 Claim::Alone | Claim::Shared => present.next().is_none(),
                 // What somebody is about to take can't be left out yet.
-                Claim::Permits { .. } => present.all(|stand| stand.settled),
+                Claim::Permits { .. } => present.all(|stand| stand.stage == Stage::Settled),
             }
     }
 
     /// Whether a reader of ours is inside here.
     fn shares(&self, key: AdvisoryKey) -> bool {
         let mut present = self.stands.range(all_of(key)).map(|(_, stand)| stand);
-        !self.retired && present.any(|stand| stand.settled && matches!(stand.claim, Claim::Shared))
+        let inside =
+            |stand: &Stand| stand.stage == Stage::Settled && matches!(stand.claim, Claim::Shared);
+        !self.retired && present.any(inside)
+    }
+
+    /// Whether somebody here will soon hear about `key`, or about any.
+    fn is_about_to_hear(&self, key: Option<AdvisoryKey>) -> bool {
+        let asks = |stand: &Stand| stand.stage == Stage::Asking;
+        let about = |key| self.stands.range(all_of(key)).any(|(_, stand)| asks(stand));
+        !self.retired
+            && self.waiting.is_none()
+            && key.map_or_else(|| self.stands.values().any(asks), about)
     }
 }
 

@@ -22,6 +22,7 @@ mod postgres_leaving;
 mod postgres_own;
 mod postgres_permits;
 mod postgres_sessions;
+mod postgres_standby;
 mod postgres_timelines;
 mod records;
 mod redis_cohort;

@@ -113,30 +113,13 @@ fn a_single_try_is_asked_again_on_another_session_a_few_times() {
 }
 
 #[test]
-fn a_single_try_looks_for_room_nine_times() {
-    let script = format!("{} full", "full next ".repeat(8));
+fn a_single_try_without_a_session_fails_at_once() {
     check(
         lock(1, &within(0)),
-        &script,
+        "full",
         expect![[r#"
         0.000    start        take 1 outside, but []
-        0.000    full
-        5.464    Retry        take 1 outside, but []
-        5.464    full
-        19.941   Retry        take 1 outside, but []
-        19.941   full
-        46.493   Retry        take 1 outside, but []
-        46.493   full
-        113.297  Retry        take 1 outside, but []
-        113.297  full
-        240.963  Retry        take 1 outside, but []
-        240.963  full
-        365.428  Retry        take 1 outside, but []
-        365.428  full
-        558.222  Retry        take 1 outside, but []
-        558.222  full
-        690.789  Retry        take 1 outside, but []
-        690.789  full         [failed: every connection of the pool is in use: allow more with max_connections], [closed]
+        0.000    full         [failed: every connection of the pool is in use: allow more with max_connections], [closed]
     "#]],
     );
 }

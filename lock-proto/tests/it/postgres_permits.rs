@@ -236,6 +236,7 @@ impl Backend for PermitLock {
             "granted" => Reply::Granted { fence: None },
             "busy" => Reply::Busy,
             "full" => Reply::Full,
+            "soon" => Reply::Soon,
             "deadlock" => Reply::Deadlock("process 7 waits for process 8".into()),
             "expired" => Reply::Expired,
             "cancelled" => Reply::Cancelled,

@@ -224,6 +224,55 @@ fn a_reader_is_beside_nobody_of_whom_it_is_not_known_whether_he_is_inside() {
     assert!(pool.table.is_shared(inside, pool.table.seats(inside, key(1))[1], key(1)));
 }
 
+/// Each took a session of its own, and the last of these could tell no other whether it may come in.
+#[test]
+fn of_readers_that_come_together_one_session_stays_outside() {
+    let mut pool = pool(3);
+    let (first, place) = pool.place_reader();
+    let inside = session_of(place);
+    assert!(matches!(pool.place_reader().1, Place::New(_)));
+    let (third, place) = pool.place_reader();
+    assert_eq!(place, Place::Soon);
+    pool.table.stand_by(third, key(1));
+    let (fourth, _) = pool.place_reader();
+    pool.table.stand_by(fourth, key(1));
+
+    pool.table.granted(inside, first, key(1));
+
+    assert_eq!(pool.table.poll_standby(key(1)), Some(third));
+    let place = pool.reader_again(third);
+    assert!(matches!(place, Place::Through { opened: true, session, .. } if session == inside));
+    pool.table.forget(fourth, key(1));
+    assert_eq!(pool.table.poll_standby(key(1)), None);
+}
+
+#[test]
+fn a_reader_stands_by_no_longer_than_others_are_about_to_hear() {
+    let mut pool = pool(1);
+    let (first, place) = pool.place_reader();
+    assert_eq!(pool.place_reader().1, Place::Soon);
+    pool.table.left(session_of(place), first, key(1), at(0));
+    assert_eq!(pool.place_reader().1, Place::On(session_of(place)));
+    // Who waits for the server's queue to move says nothing soon.
+    let mut pool = self::pool(2);
+    pool.opened(1, WAIT);
+    assert!(matches!(pool.place_reader().1, Place::New(_)));
+}
+
+#[test]
+fn without_multiplexing_any_answer_may_make_room() {
+    let mut limits = PoolLimits::new(1);
+    limits.multiplexed = false;
+    let mut pool = Pool { table: Sessions::new(limits) };
+    let (first, place) = pool.place(1, Verb::Try);
+    let (second, place_of_second) = pool.place(2, Verb::Try);
+    assert_eq!(place_of_second, Place::Soon);
+    pool.table.stand_by(second, key(2));
+    pool.table.granted(session_of(place), first, key(1));
+    assert_eq!(pool.table.poll_standby(key(1)), Some(second));
+    assert_eq!(pool.place(2, Verb::Try).1, Place::Full);
+}
+
 #[test]
 fn a_reader_whose_pool_has_one_session_does_not_come_in_beside_another() {
     let mut pool = pool(1);
@@ -247,6 +296,25 @@ fn takers_of_permits_share_a_session_and_leave_out_what_others_have() {
     pool.table.left(session, first, gate(), at(0));
     let (fourth, place) = pool.place_taker(1);
     assert_eq!((place, pool.table.beside(session, fourth, gate())), (session, vec![4]));
+}
+
+#[test]
+fn takers_that_find_no_session_of_which_all_is_known_stand_by_in_their_order() {
+    let mut pool = pool(1);
+    let (first, session) = pool.place_taker(1);
+    let command = Command::new(Subject::Permits(permits(1)), Verb::Try);
+    let others = [pool.table.seat(), pool.table.seat()];
+    for seat in others.into_iter().rev() {
+        assert_eq!(pool.table.place(seat, &command, at(0)), Place::Soon);
+        pool.table.stand_by(seat, gate());
+    }
+    pool.table.took(session, first, gate(), &[1]);
+    assert_eq!(pool.table.poll_standby(gate()), Some(others[0]));
+    assert_eq!(pool.table.place(others[0], &command, at(0)), Place::On(session));
+    // Who found a place by itself is told nothing.
+    pool.table.took(session, others[0], gate(), &[2]);
+    assert_eq!(pool.table.place(others[1], &command, at(0)), Place::On(session));
+    assert_eq!(pool.table.poll_standby(gate()), None);
 }
 
 #[test]
@@ -280,6 +348,11 @@ impl Pool {
         (seat, self.table.place(seat, &Command::new(share, Verb::Try), at(0)))
     }
 
+    fn reader_again(&mut self, seat: SeatId) -> Place {
+        let share = Subject::Lock(key(1), Mode::Shared);
+        self.table.place(seat, &Command::new(share, Verb::Try), at(0))
+    }
+
     /// Lets a reader in.
     fn reader(&mut self) -> (SeatId, Place) {
         let (seat, place) = self.place_reader();
@@ -293,19 +366,21 @@ impl Pool {
         (seat, session_of(self.table.place(seat, &command, at(0))))
     }
 
-    /// The session that was opened for it.
+    /// The session that was opened for it; a try has been answered.
     fn opened(&mut self, number: i64, verb: Verb) -> SessionId {
-        match self.place(number, verb).1 {
-            Place::New(session) => session,
-            place @ (Place::On(_) | Place::Through { .. } | Place::Full) => panic!("{place:?}"),
+        let (seat, place) = self.place(number, verb);
+        let Place::New(session) = place else { panic!("{place:?}") };
+        if verb == Verb::Try {
+            self.table.granted(session, seat, key(number));
         }
+        session
     }
 }
 
 fn session_of(place: Place) -> SessionId {
     match place {
         Place::On(session) | Place::New(session) | Place::Through { session, .. } => session,
-        Place::Full => panic!("there is room"),
+        Place::Soon | Place::Full => panic!("there is room"),
     }
 }
 

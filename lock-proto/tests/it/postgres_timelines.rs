@@ -555,6 +555,7 @@ impl Backend for PostgresLock {
             "granted" => Reply::Granted { fence: None },
             "busy" => Reply::Busy,
             "full" => Reply::Full,
+            "soon" => Reply::Soon,
             "expired" => Reply::Expired,
             "cancelled" => Reply::Cancelled,
             "deadlock" => Reply::Deadlock("process 7 waits for process 8".into()),
@@ -591,7 +592,7 @@ pub(crate) fn forever() -> AcquireOptions {
     AcquireOptions::new()
 }
 
-fn once() -> AcquireOptions {
+pub(crate) fn once() -> AcquireOptions {
     within(0)
 }
 

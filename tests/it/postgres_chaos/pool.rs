@@ -181,6 +181,35 @@ async fn tries_at_the_same_time_are_in_nobodys_way() {
     }
 }
 
+/// The connections are fewer than the readers, and one of them has to stay outside.
+async fn readers_that_come_at_the_same_time_are_all_let_in() {
+    const READERS: usize = 40;
+    let server = PostgresServer::start();
+    for connections in [2, 16] {
+        let provider = builder(&server.url(), connections).build().await.unwrap();
+        let lock = provider.create_reader_writer_lock("orders");
+        let readers = (0..READERS).map(|reader| {
+            let lock = lock.clone();
+            task::spawn(async move {
+                if reader % 2 == 0 {
+                    lock.try_acquire_read().await.unwrap().expect("nobody writes")
+                } else {
+                    lock.acquire_read(LONG).await.unwrap()
+                }
+            })
+        });
+        let mut held = Vec::new();
+        for reader in readers.collect::<Vec<_>>() {
+            held.push(within("a share", SLACK, reader).await);
+        }
+        assert!(held.iter().all(LockHandle::is_valid));
+        assert!(lock.try_acquire_write().await.unwrap().is_none());
+        drop(held);
+        provider.close().await;
+        until_none_left(&server).await;
+    }
+}
+
 /// A question that came to a connection after a wait would have its answer when that ends.
 async fn who_asks_never_waits_behind_who_waits() {
     const ROUNDS: usize = 1_000;
@@ -258,6 +287,7 @@ tests!(
         a_thousand_rounds_use_one_connection,
         idle_connections_are_closed_and_opened_again,
         locks_with_a_connection_each_wait_for_one,
+        readers_that_come_at_the_same_time_are_all_let_in,
         tries_at_the_same_time_are_in_nobodys_way,
         who_asks_never_waits_behind_who_waits;
     async_std:

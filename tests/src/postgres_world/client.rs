@@ -104,6 +104,10 @@ impl World<'_> {
             } else if let Some(lock) = process.office.poll_loss() {
                 self.trace.event();
                 process.hub.disconnect(lock, LossReason::Disconnected, now);
+            } else if let Some(lock) = process.office.poll_nudge() {
+                self.trace.saw("somebody stood by for a session");
+                self.trace.event();
+                process.hub.nudge(lock, now);
             } else if !self.has_more(client) {
                 return;
             }
@@ -196,7 +200,7 @@ impl World<'_> {
                     self.trace.saw("a lock closed in doubt");
                 }
                 let site = belief.site;
-                process.office.seats.remove(&site);
+                process.office.forget(site);
                 process.hub.forget(lock);
             }
             Event::Extended { .. } | Event::Warned { .. } => {}

@@ -21,6 +21,8 @@ pub(super) struct Office {
     pub(super) lines: BTreeMap<SessionId, Line>,
     pub(super) seats: BTreeMap<SeatId, Seat>,
     losses: VecDeque<SeatId>,
+    /// Those that may find a place now.
+    nudges: VecDeque<LockId>,
     /// Answers that are known, and that nobody has heard.
     settled: VecDeque<(Origin, Result<Reply, Fault>)>,
 }
@@ -51,6 +53,7 @@ impl Office {
             lines: BTreeMap::new(),
             seats: BTreeMap::new(),
             losses: VecDeque::new(),
+            nudges: VecDeque::new(),
             settled: VecDeque::new(),
         }
     }
@@ -89,8 +92,15 @@ impl Office {
         };
         let (Place::On(session) | Place::New(session) | Place::Through { session, .. }) = place
         else {
-            let excluded = self.sessions.excludes(&request.command);
-            return Some(if excluded { Reply::Busy } else { Reply::Full });
+            if self.sessions.excludes(&request.command) {
+                return Some(Reply::Busy);
+            }
+            if place == Place::Full {
+                return Some(Reply::Full);
+            }
+            self.seats.insert(id, Seat { lock, key, session: None, held: false });
+            self.sessions.stand_by(id, key);
+            return Some(Reply::Soon);
         };
         let held = seated.is_some();
         self.seats.insert(id, Seat { lock, key, session: Some(session), held });
@@ -104,7 +114,7 @@ impl Office {
                 let order = Order::Probe(question, origin, session);
                 if opened { self.open(probe, order) } else { self.push(probe, order) }
             }
-            Place::Full => {}
+            Place::Soon | Place::Full => {}
         }
         None
     }
@@ -186,6 +196,9 @@ impl Office {
             }
             Ok(_) | Err(_) => {}
         }
+        if let Some(next) = self.sessions.poll_standby(key) {
+            self.nudges.extend(self.seats.get(&next).map(|seat| seat.lock));
+        }
     }
 
     /// A session is to end, and nobody new is placed there.
@@ -227,6 +240,11 @@ impl Office {
         None
     }
 
+    /// The next lock that may find a place.
+    pub(super) fn poll_nudge(&mut self) -> Option<LockId> {
+        self.nudges.pop_front()
+    }
+
     /// The next answer for a lock.
     pub(super) fn poll_settled(&mut self, now: Instant) -> Option<(Origin, Result<Reply, Fault>)> {
         let (origin, reply) = self.settled.pop_front()?;
@@ -244,6 +262,13 @@ impl Office {
         if let Some(seat) = self.seats.get_mut(&site) {
             seat.lock = lock;
             seat.held = true;
+        }
+    }
+
+    /// A seat is given up.
+    pub(super) fn forget(&mut self, site: SeatId) {
+        if let Some(seat) = self.seats.remove(&site) {
+            self.sessions.forget(site, seat.key);
         }
     }
 

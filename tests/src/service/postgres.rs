@@ -56,7 +56,7 @@ impl Hold {
 
     fn took(&mut self, subject: &Subject, reply: &Result<Reply, Fault>) {
         match (subject, reply) {
-            (_, Ok(Reply::Full)) => {}
+            (_, Ok(Reply::Full | Reply::Soon)) => {}
             (Subject::Lock(..), Ok(Reply::Busy)) => self.unknown = false,
             (Subject::Permits(_), Ok(Reply::Busy)) => {}
             (Subject::Permits(permits), Ok(Reply::Took(took))) => {
@@ -78,14 +78,14 @@ fn replies(command: &Command) -> Vec<Reply> {
     let granted = Reply::Granted { fence: None };
     match (&command.subject, command.verb) {
         (Subject::Lock(..), Verb::Try) => {
-            vec![granted, Reply::Busy, Reply::Full, Reply::Cancelled, Reply::Done]
+            vec![granted, Reply::Busy, Reply::Full, Reply::Soon, Reply::Cancelled, Reply::Done]
         }
         (Subject::Permits(permits), Verb::Try) => {
             let free: Vec<u32> =
                 (1..=permits.keys.limit()).filter(|it| !permits.ours.contains(it)).collect();
             let all = Reply::Took(free.iter().copied().take(permits.wanted as usize).collect());
             let few = if permits.inside { Reply::Took(Vec::new()) } else { Reply::Busy };
-            vec![all, few, Reply::Full, Reply::Cancelled]
+            vec![all, few, Reply::Full, Reply::Soon, Reply::Cancelled]
         }
         (_, Verb::Wait { .. }) => {
             let deadlock = Reply::Deadlock("process 7 waits for process 8".into());

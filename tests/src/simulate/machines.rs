@@ -167,6 +167,7 @@ const MACHINES: &[Machine] = &[
             "a time-out",
             "a write with an older token was refused",
             "readers share",
+            "somebody stood by for a session",
             "the server stopped",
             "whoever waits for ever is served",
         ],
