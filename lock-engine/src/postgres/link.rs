@@ -135,7 +135,9 @@ impl PostgresLink {
             Ok(_) | Err(_) => {}
         }
         self.plan(&pool);
-        let next = pool.sessions.poll_standby(key)?;
+        // Not after a fault: what a dying session refuses is told on the stack of who asks, and would
+        // nudge the next there. Those who stand by ask again after a rest as well.
+        let next = reply.is_ok().then(|| pool.sessions.poll_standby(key)).flatten()?;
         pool.seats.get(&next).map(|seat| seat.lock)
     }
 

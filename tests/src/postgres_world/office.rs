@@ -196,7 +196,9 @@ impl Office {
             }
             Ok(_) | Err(_) => {}
         }
-        if let Some(next) = self.sessions.poll_standby(key) {
+        if reply.is_ok()
+            && let Some(next) = self.sessions.poll_standby(key)
+        {
             self.nudges.extend(self.seats.get(&next).map(|seat| seat.lock));
         }
     }
