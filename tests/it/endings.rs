@@ -1,6 +1,7 @@
 //! How waits and tokens end when several things happen at once, on memory and on files.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -38,10 +39,16 @@ async fn cancel_at_random(runtime: Runtime, place: Place) {
     const TASKS: u64 = 8;
     const ROUNDS: usize = 250;
 
+    let begun = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
-            let lock = place.lock();
+            let (lock, begun) = (place.lock(), Arc::clone(&begun));
             runtime.spawn(async move {
+                // One that had ended before the next began would have nobody in its way.
+                begun.fetch_add(1, Ordering::SeqCst);
+                while begun.load(Ordering::SeqCst) < TASKS {
+                    yield_now().await;
+                }
                 let mut entropy = Entropy::from_seed(task, 2 * ROUNDS);
                 let mut acquired = 0;
                 for _ in 0..ROUNDS {
