@@ -20,8 +20,6 @@ use crate::{
 
 /// Whoever has had the lock for longer gives it back, where others may wait.
 const PASS_WITHIN: Duration = Duration::from_millis(10);
-/// A try without an answer for so long is the server's fault, and not somebody else's hold.
-pub(super) const SILENCE: Duration = Duration::from_millis(500);
 /// A single try ends with its answer, however late that comes, up to this.
 pub(super) const TRIES_WITHIN: Duration = Duration::from_secs(5);
 /// A wait that would be shorter is none: the server's time-outs are whole milliseconds.
@@ -141,6 +139,9 @@ impl AdvisoryLock {
         self.asked = Some(Asked { id: request.id, sent: now, verb, before: self.dirty });
         self.dirty = true;
         self.requests.push(request);
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.stands_by = false;
+        }
     }
 
     /// Takes back the first question, which nobody has seen.
@@ -167,7 +168,8 @@ impl AdvisoryLock {
         let Phase::Wanting(wish) = &self.phase else { return };
         let (give_up_at, ask_at, queues) = (wish.give_up_at, wish.ask_at, wish.queues);
         if now >= give_up_at {
-            let error = self.unheard(now);
+            let once = !self.budget.waits();
+            let error = wish.unheard(self.failing.as_ref(), self.asked.as_ref(), once, now);
             let error = error.map_or_else(|| self.budget.timed_out(), LockError::Connection);
             self.fail(error, now);
         } else if let Some(failing) = self.failing.as_ref().filter(|it| now >= it.ends_hope()) {
@@ -220,16 +222,6 @@ impl AdvisoryLock {
     fn close(&mut self, clean: bool) {
         self.events.push(Event::Closed { clean });
         self.phase = Phase::Closed;
-    }
-
-    /// What kept us from an answer, if it was not somebody else's hold.
-    fn unheard(&self, now: Instant) -> Option<Fault> {
-        if let Some(failing) = &self.failing {
-            return Some(failing.last.clone());
-        }
-        let asked = self.asked.as_ref()?;
-        (asked.verb == Verb::Try && now >= asked.sent + SILENCE)
-            .then(|| Fault::unknown("the server did not answer in time"))
     }
 
     fn fail(&mut self, error: LockError, now: Instant) {
@@ -370,9 +362,7 @@ impl AdvisoryLock {
     fn stand_by(&mut self, now: Instant) {
         let Phase::Wanting(wish) = &mut self.phase else { return };
         wish.rest(self.backoff, &mut self.jitter, now);
-        if !self.budget.waits() {
-            self.failing = Some(Failing { since: now, last: no_session() });
-        }
+        wish.stands_by = true;
     }
 
     fn failed_to_ask(&mut self, fault: Fault, now: Instant) {

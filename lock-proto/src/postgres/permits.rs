@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
-use super::advisory::{LONGEST_WAIT, SHORTEST_WAIT, SILENCE, TRIES_WITHIN};
+use super::advisory::{LONGEST_WAIT, SHORTEST_WAIT, TRIES_WITHIN};
 use super::call::{Command, PermitKeys, Permits, Reply, Subject, Verb};
 use super::key::AdvisoryKey;
 use super::leaving::Leaving;
@@ -121,6 +121,9 @@ impl PermitLock {
         self.doubt = true;
         self.told = false;
         self.requests.push(request);
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.stands_by = false;
+        }
     }
 
     /// Takes every decision. All inputs end here.
@@ -140,7 +143,8 @@ impl PermitLock {
         let Phase::Wanting(wish) = &self.phase else { return };
         let (give_up_at, ask_at, queues) = (wish.give_up_at, wish.ask_at, wish.queues);
         if now >= give_up_at {
-            let error = self.unheard(now);
+            let once = !self.budget.waits();
+            let error = wish.unheard(self.failing.as_ref(), self.asked.as_ref(), once, now);
             let error = error.map_or_else(|| self.budget.timed_out(), LockError::Connection);
             self.fail(error, now);
         } else if let Some(failing) = self.failing.as_ref().filter(|it| now >= it.ends_hope()) {
@@ -206,15 +210,6 @@ impl PermitLock {
     fn close(&mut self, clean: bool) {
         self.events.push(Event::Closed { clean });
         self.phase = Phase::Closed;
-    }
-
-    fn unheard(&self, now: Instant) -> Option<Fault> {
-        if let Some(failing) = &self.failing {
-            return Some(failing.last.clone());
-        }
-        let asked = self.asked.as_ref()?;
-        (asked.verb == Verb::Try && now >= asked.sent + SILENCE)
-            .then(|| Fault::unknown("the server did not answer in time"))
     }
 
     fn fail(&mut self, error: LockError, now: Instant) {
@@ -372,8 +367,8 @@ impl PermitLock {
     /// There will be a session soon, and a nudge says when.
     fn stand_by(&mut self, now: Instant) {
         self.rest(now);
-        if matches!(self.phase, Phase::Wanting(_)) && !self.budget.waits() {
-            self.failing = Some(Failing { since: now, last: no_session() });
+        if let Phase::Wanting(wish) = &mut self.phase {
+            wish.stands_by = true;
         }
     }
 

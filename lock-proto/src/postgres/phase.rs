@@ -10,6 +10,8 @@ use crate::{Backoff, Fault, FaultKind, Instant, Jitter, RequestId};
 
 /// A server that has answered nothing for so long ends even a wait without an end.
 const FAILING_FOR: Duration = Duration::from_secs(30);
+/// A try without an answer for so long is the server's fault, and not somebody else's hold.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How often a single try is asked again on another session.
 const REPEATS: u32 = 3;
 
@@ -37,6 +39,8 @@ pub(super) struct Wish {
     /// Whether it queues without having been refused.
     pub(super) presumes: bool,
     pub(super) rests: u32,
+    /// Whether there was no session only because others of us are about to hear.
+    pub(super) stands_by: bool,
     /// How often it was asked on a session that broke, or could not be asked there.
     pub(super) repeats: u32,
 }
@@ -60,7 +64,15 @@ pub(super) struct Failing {
 
 impl Wish {
     pub(super) fn new(give_up_at: Instant, now: Instant) -> Self {
-        Self { give_up_at, ask_at: now, queues: false, presumes: false, rests: 0, repeats: 0 }
+        Self {
+            give_up_at,
+            ask_at: now,
+            queues: false,
+            presumes: false,
+            rests: 0,
+            stands_by: false,
+            repeats: 0,
+        }
     }
 
     /// The next question is to wait, unless no time is left for that.
@@ -73,8 +85,27 @@ impl Wish {
     /// There is nowhere to ask: it is tried again in a while.
     pub(super) fn rest(&mut self, backoff: Backoff, jitter: &mut Jitter, now: Instant) {
         self.queues = false;
+        self.stands_by = false;
         self.ask_at = now + backoff.rest(self.rests, jitter);
         self.rests = self.rests.saturating_add(1);
+    }
+
+    /// What kept us from an answer, if it was not somebody else's hold.
+    pub(super) fn unheard(
+        &self,
+        failing: Option<&Failing>,
+        asked: Option<&Asked>,
+        once: bool,
+        now: Instant,
+    ) -> Option<Fault> {
+        if let Some(failing) = failing {
+            return Some(failing.last.clone());
+        }
+        if once && self.stands_by {
+            return Some(no_session());
+        }
+        let silent = |asked: &&Asked| asked.verb == Verb::Try && now >= asked.sent + SILENCE;
+        asked.filter(silent).map(|_| Fault::unknown("the server did not answer in time"))
     }
 
     /// Whether a single try that ended so is asked again: what ended may have been a session that

@@ -64,6 +64,30 @@ fn a_single_try_stands_by_for_five_seconds_at_most() {
     assert!(error.to_string().contains("max_connections"), "{error}");
 }
 
+#[test]
+fn who_stood_by_and_asked_then_tells_of_a_server_that_says_nothing() {
+    check(
+        lock(&once()),
+        "soon nudge next",
+        expect![[r#"
+        0.000    start        try
+        0.000    soon
+        0.000    nudge        try
+        5000.000 Budget       [failed: the server did not answer in time]
+    "#]],
+    );
+    permits(
+        taker(0),
+        "soon nudge next",
+        expect![[r#"
+        0.000    start        take 1 outside, but []
+        0.000    soon
+        0.000    nudge        take 1 outside, but []
+        5000.000 Budget       [failed: the server did not answer in time]
+    "#]],
+    );
+}
+
 /// It was asked nine times in a second, in which a busy server may answer but once.
 #[test]
 fn a_single_try_of_permits_stands_by_while_others_of_us_are_about_to_hear() {
