@@ -104,10 +104,10 @@ impl PostgresLink {
         origin: Origin,
         reply: &Result<Reply, Fault>,
         now: Instant,
-    ) -> Option<LockId> {
+    ) -> [Option<LockId>; 2] {
         let mut pool = self.pool();
         let Origin { seat: id, session, verb, .. } = origin;
-        let seat = pool.seats.get_mut(&id)?;
+        let Some(seat) = pool.seats.get_mut(&id) else { return [None; 2] };
         let key = seat.key;
         if let (Verb::Try, Ok(Reply::Busy)) = (verb, reply) {
             self.crowds.note(queue_of(key), now);
@@ -137,8 +137,11 @@ impl PostgresLink {
         self.plan(&pool);
         // Not after a fault: what a dying session refuses is told on the stack of who asks, and would
         // nudge the next there. Those who stand by ask again after a rest as well.
-        let next = reply.is_ok().then(|| pool.sessions.poll_standby(key)).flatten()?;
-        pool.seats.get(&next).map(|seat| seat.lock)
+        if reply.is_err() {
+            return [None; 2];
+        }
+        let next = pool.sessions.poll_standby(key);
+        next.map(|seat| Some(pool.seats.get(&seat?)?.lock))
     }
 
     /// Nobody knows what stands on a session: it ends, and nobody new is placed there. Those who

@@ -250,8 +250,8 @@ impl Ticket {
             }
             let next = engine.link().note(self.origin, &reply, engine.clock().now());
             engine.answer([(self.origin.lock, self.origin.request, reply)]);
-            if let Some(next) = next {
-                engine.nudge(next);
+            for lock in next.into_iter().flatten() {
+                engine.nudge(lock);
             }
         }
     }

@@ -9,6 +9,9 @@ use super::call::{Command, Mode, Subject, Verb};
 use super::key::AdvisoryKey;
 use crate::Instant;
 
+/// A lock is tried for on so many sessions at a time: what holds anything is no place to wait.
+const SPREAD: usize = 2;
+
 /// The sessions of one provider, and the locks on each.
 ///
 /// - A wait has a session on which nothing else is held or asked, since whatever came after it
@@ -150,7 +153,7 @@ impl Sessions {
         if waits && self.leaves_none() {
             return Place::Full;
         }
-        if !waits && self.is_kept_outside(key, &claim) {
+        if !waits && self.is_better_off_later(key, &claim) {
             return Place::Soon;
         }
         let place = if waits || !self.limits.multiplexed {
@@ -190,16 +193,20 @@ impl Sessions {
         self.standby.insert((key, seat));
     }
 
-    /// Who may ask again, now that somebody has heard about `key`: the oldest that stands by. One
-    /// at a time, since each takes the place that the next then waits for.
-    pub fn poll_standby(&mut self, key: AdvisoryKey) -> Option<SeatId> {
-        let next = if self.limits.multiplexed {
-            self.standby.range(all_of(key)).next().copied()?
-        } else {
-            self.standby.first().copied()?
-        };
-        self.standby.remove(&next);
-        Some(next.1)
+    /// Who may ask again, now that somebody has heard about `key`: the two oldest that stand by, so
+    /// that those who are let in beside each other are twice as many with each answer. Whoever finds
+    /// that the other one has its place stands by again.
+    pub fn poll_standby(&mut self, key: AdvisoryKey) -> [Option<SeatId>; 2] {
+        let multiplexed = self.limits.multiplexed;
+        [(); 2].map(|()| {
+            let next = if multiplexed {
+                self.standby.range(all_of(key)).next().copied()?
+            } else {
+                self.standby.first().copied()?
+            };
+            self.standby.remove(&next);
+            Some(next.1)
+        })
     }
 
     /// A seat is given up.
@@ -208,14 +215,14 @@ impl Sessions {
     }
 
     /// The last session that is not inside stays outside, to find for readers whether they may come
-    /// in beside others of us.
+    /// in beside others of us. So do all others once a few are inside.
     fn through(&mut self, key: AdvisoryKey, claim: &Claim, now: Instant) -> Option<Place> {
         let Claim::Shared = claim else { return None };
         let session = *self.entries.iter().find(|(_, entry)| entry.shares(key))?.0;
         let mut outside = self.entries.iter().filter(|(_, entry)| entry.has_room_for(key, claim));
         let probe = outside.next().map(|(id, _)| *id);
         match probe {
-            Some(_) if outside.next().is_some() => None,
+            Some(_) if outside.next().is_some() && self.spread(key) < SPREAD => None,
             Some(probe) => Some(Place::Through { probe, opened: false, session }),
             None if self.may_open() => {
                 let probe = self.open(now);
@@ -226,16 +233,27 @@ impl Sessions {
         }
     }
 
-    /// Whether a reader would take the last session that is outside, while it is not known yet
-    /// whether others of us are inside.
-    fn is_kept_outside(&self, key: AdvisoryKey, claim: &Claim) -> bool {
-        let Claim::Shared = claim else { return false };
+    /// Whether others of us are about to find out where a reader or a taker of permits may come in,
+    /// which would now take one session more, or the last that is outside.
+    fn is_better_off_later(&self, key: AdvisoryKey, claim: &Claim) -> bool {
         if !self.limits.multiplexed || !self.is_heard_soon(key) {
             return false;
         }
-        let inside = self.entries.values().any(|entry| entry.shares(key));
-        let outside = self.entries.values().filter(|entry| entry.has_room_for(key, claim));
-        !inside && outside.count() + self.openable() <= 1
+        let mut there = self.entries.values().filter(|entry| entry.has_any(key));
+        let mut outside = self.entries.values().filter(|entry| entry.has_room_for(key, claim));
+        match claim {
+            Claim::Alone => false,
+            Claim::Shared if there.any(|entry| entry.shares(key)) => false,
+            Claim::Shared => self.spread(key) >= SPREAD || outside.count() + self.openable() <= 1,
+            Claim::Permits { .. } => {
+                self.spread(key) >= SPREAD && !outside.any(|entry| entry.has_any(key))
+            }
+        }
+    }
+
+    /// On how many sessions `key` is held or tried for.
+    fn spread(&self, key: AdvisoryKey) -> usize {
+        self.entries.values().filter(|entry| entry.has_any(key)).count()
     }
 
     /// Whether an answer is about to come that may make room for others who want `key`.
@@ -433,6 +451,12 @@ impl Entry {
         let inside =
             |stand: &Stand| stand.stage == Stage::Settled && matches!(stand.claim, Claim::Shared);
         !self.retired && present.any(inside)
+    }
+
+    /// Whether anybody of ours is here who need not wait for `key`.
+    fn has_any(&self, key: AdvisoryKey) -> bool {
+        let present = self.stands.range(all_of(key)).next();
+        !self.retired && self.waiting.is_none() && present.is_some()
     }
 
     /// Whether somebody here will soon hear about `key`, or about any.

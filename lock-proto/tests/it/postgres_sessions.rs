@@ -239,11 +239,62 @@ fn of_readers_that_come_together_one_session_stays_outside() {
 
     pool.table.granted(inside, first, key(1));
 
-    assert_eq!(pool.table.poll_standby(key(1)), Some(third));
-    let place = pool.reader_again(third);
-    assert!(matches!(place, Place::Through { opened: true, session, .. } if session == inside));
-    pool.table.forget(fourth, key(1));
-    assert_eq!(pool.table.poll_standby(key(1)), None);
+    assert_eq!(pool.table.poll_standby(key(2)), [None; 2]);
+    assert_eq!(pool.table.poll_standby(key(1)), [Some(third), Some(fourth)]);
+    for (seat, opens) in [(third, true), (fourth, false)] {
+        let place = pool.reader_again(seat);
+        assert!(matches!(place, Place::Through { opened, session, .. }
+            if opened == opens && session == inside));
+    }
+}
+
+/// Each took a session of its own, and nobody could wait for anything any more.
+#[test]
+fn who_comes_in_a_crowd_leaves_sessions_to_those_that_wait() {
+    let mut pool = pool(16);
+    let (first, place) = pool.place_reader();
+    let inside = session_of(place);
+    let second = session_of(pool.place_reader().1);
+    assert_eq!(pool.place_reader().1, Place::Soon);
+    pool.table.granted(inside, first, key(1));
+    for number in 2..6 {
+        pool.opened(number, WAIT);
+    }
+    assert!(matches!(pool.reader().1, Place::Through { opened: true, .. }));
+
+    let (_, first) = pool.place_taker(1);
+    let (_, other) = pool.place_taker(1);
+    assert_ne!(first, other);
+    let taker = Command::new(Subject::Permits(permits(1)), Verb::Try);
+    let third = pool.table.seat();
+    assert_eq!(pool.table.place(third, &taker, at(0)), Place::Soon);
+    assert_ne!(inside, second);
+}
+
+#[test]
+fn who_stands_by_no_longer_is_not_told() {
+    let mut pool = pool(1);
+    let (_, place) = pool.place_reader();
+    let (second, crowded) = pool.place_reader();
+    assert_eq!(crowded, Place::Soon);
+    pool.table.stand_by(second, key(1));
+    pool.table.forget(second, key(1));
+    assert_eq!(pool.table.poll_standby(key(1)), [None; 2]);
+    assert!(matches!(place, Place::New(_)));
+}
+
+#[test]
+fn readers_take_no_third_session_although_there_are_more() {
+    let mut pool = pool(16);
+    let first = session_of(pool.reader().1);
+    let others = [2, 3, 4].map(|number| {
+        let (seat, place) = pool.place(number, WAIT);
+        pool.table.granted(session_of(place), seat, key(number));
+        session_of(place)
+    });
+    assert_eq!(pool.reader().1, Place::On(others[0]));
+    let through = Place::Through { probe: others[1], opened: false, session: first };
+    assert_eq!(pool.reader().1, through);
 }
 
 #[test]
@@ -269,7 +320,7 @@ fn without_multiplexing_any_answer_may_make_room() {
     assert_eq!(place_of_second, Place::Soon);
     pool.table.stand_by(second, key(2));
     pool.table.granted(session_of(place), first, key(1));
-    assert_eq!(pool.table.poll_standby(key(1)), Some(second));
+    assert_eq!(pool.table.poll_standby(key(1)), [Some(second), None]);
     assert_eq!(pool.place(2, Verb::Try).1, Place::Full);
 }
 
@@ -309,12 +360,14 @@ fn takers_that_find_no_session_of_which_all_is_known_stand_by_in_their_order() {
         pool.table.stand_by(seat, gate());
     }
     pool.table.took(session, first, gate(), &[1]);
-    assert_eq!(pool.table.poll_standby(gate()), Some(others[0]));
+    assert_eq!(pool.table.poll_standby(gate()), others.map(Some));
     assert_eq!(pool.table.place(others[0], &command, at(0)), Place::On(session));
+    assert_eq!(pool.table.place(others[1], &command, at(0)), Place::Soon);
+    pool.table.stand_by(others[1], gate());
     // Who found a place by itself is told nothing.
     pool.table.took(session, others[0], gate(), &[2]);
     assert_eq!(pool.table.place(others[1], &command, at(0)), Place::On(session));
-    assert_eq!(pool.table.poll_standby(gate()), None);
+    assert_eq!(pool.table.poll_standby(gate()), [None; 2]);
 }
 
 #[test]

@@ -196,10 +196,9 @@ impl Office {
             }
             Ok(_) | Err(_) => {}
         }
-        if reply.is_ok()
-            && let Some(next) = self.sessions.poll_standby(key)
-        {
-            self.nudges.extend(self.seats.get(&next).map(|seat| seat.lock));
+        if reply.is_ok() {
+            let next = self.sessions.poll_standby(key).into_iter().flatten();
+            self.nudges.extend(next.filter_map(|seat| Some(self.seats.get(&seat)?.lock)));
         }
     }
 
