@@ -1,4 +1,4 @@
-//! Who finds no session only because others of its process are about to hear.
+//! Who finds no session to ask on, or none only because others of its process are about to hear.
 
 use expect_test::{Expect, expect};
 use lock_proto::postgres::{PermitLock, Reply};
@@ -7,6 +7,32 @@ use lock_proto::{Event, Machine as _};
 use crate::postgres_permits;
 use crate::postgres_timelines::{check, lock, once, within};
 use crate::timeline::{self, at};
+
+#[test]
+fn without_a_session_to_wait_on_it_tries_now_and_then() {
+    check(
+        lock(&within(500)),
+        "busy full next busy full next granted",
+        expect![[r#"
+        0.000    start        try
+        0.000    busy         wait within 500ms
+        0.000    full
+        5.464    Retry        try
+        5.464    busy         wait within 494.535926ms
+        5.464    full
+        19.941   Retry        try
+        19.941   granted      [acquired]
+    "#]],
+    );
+    check(
+        lock(&once()),
+        "full",
+        expect![[r#"
+        0.000    start        try
+        0.000    full         [failed: every connection of the pool is in use: allow more with max_connections], [closed]
+    "#]],
+    );
+}
 
 #[test]
 fn who_finds_no_session_for_a_moment_is_told_when_to_ask_again() {

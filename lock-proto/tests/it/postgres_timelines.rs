@@ -465,32 +465,6 @@ fn a_server_that_does_not_answer_is_the_error_of_a_time_out() {
 }
 
 #[test]
-fn without_a_session_to_wait_on_it_tries_now_and_then() {
-    check(
-        lock(&within(500)),
-        "busy full next busy full next granted",
-        expect![[r#"
-        0.000    start        try
-        0.000    busy         wait within 500ms
-        0.000    full
-        5.464    Retry        try
-        5.464    busy         wait within 494.535926ms
-        5.464    full
-        19.941   Retry        try
-        19.941   granted      [acquired]
-    "#]],
-    );
-    check(
-        lock(&once()),
-        "full",
-        expect![[r#"
-        0.000    start        try
-        0.000    full         [failed: every connection of the pool is in use: allow more with max_connections], [closed]
-    "#]],
-    );
-}
-
-#[test]
 fn the_end_of_the_session_is_the_loss_of_the_lock() {
     check(
         lock(&forever()),
